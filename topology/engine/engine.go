@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Member is a node as an engine sees it: a name, a way in for set-up (direct), and
+// the conninfo by which each other node reaches it (through links).
+type Member struct {
+	Name string
+	DSN  string
+	// PeerDSN[p] is the conninfo by which node p reaches this node.
+	PeerDSN map[string]string
+}
+
+// Subscription is one subscriber's subscription to one provider.
+type Subscription struct {
+	Name     string
+	Provider string // node name
+	Status   string // "replicating", "disabled", "down", "initializing"
+	Slot     string // slot on the provider
+	Origin   string // replication origin on the subscriber
+}
+
+// Engine wires a mesh and answers for it. All methods take a connection to the
+// node they are about and obey its context. Implementations hold no state.
+type Engine interface {
+	// Name is the engine's flag value and the stem of its file in sql/.
+	Name() string
+	// Available says whether the installation whose library and share directories are
+	// given has the engine, and in which version; a non-nil error names what is missing.
+	Available(libDir, shareDir string) (version string, err error)
+	// Settings are the postgresql.conf settings that the engine needs on a server of this
+	// version (PG_VERSION_NUM, 150018).
+	Settings(versionNum int) map[string]string
+	// Wire makes every member a node and subscribes each to each other: no forwarding,
+	// last update wins. It returns when every subscription replicates.
+	Wire(ctx context.Context, members []Member) error
+	// AddTables puts tables (schema-qualified) into the replication sets: keyed with all
+	// changes, insertOnly with inserts and truncates. To be called on every node.
+	AddTables(ctx context.Context, c *pgx.Conn, keyed, insertOnly []string) error
+	// Subscriptions of the connected node.
+	Subscriptions(ctx context.Context, c *pgx.Conn) ([]Subscription, error)
+	// Disable and Enable the connected subscriber's subscription to a provider, at once.
+	// Disable returns when the apply worker is gone.
+	Disable(ctx context.Context, c *pgx.Conn, provider string) error
+	Enable(ctx context.Context, c *pgx.Conn, provider string) error
+	// ApplyWorkers are the backend pids of the connected subscriber's apply workers for a
+	// provider; WalSenders those of the connected provider's walsenders for a subscriber.
+	ApplyWorkers(ctx context.Context, c *pgx.Conn, provider string) ([]int32, error)
+	WalSenders(ctx context.Context, c *pgx.Conn, subscriber string) ([]int32, error)
+	// DropNode removes a lost node's subscription from the connected survivor.
+	DropNode(ctx context.Context, c *pgx.Conn, failed string) error
+}
