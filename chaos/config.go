@@ -1,0 +1,77 @@
+package chaos
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/spockchaos/spockchaos/checker"
+	"github.com/spockchaos/spockchaos/checker/rundir"
+)
+
+// Config is what a run is asked to do. cmd fills and validates it.
+type Config struct {
+	Duration  time.Duration // rounds are begun until it is spent; at least one is run
+	Seed      uint64
+	Nodes     int
+	Engine    string // "pglogical"
+	Topology  string // "local"
+	PGBin     string // directory of the PostgreSQL binaries; "" finds one
+	PGVer     string // major version wanted, "" is any
+	Workloads []string
+	Sessions  int
+	Rate      float64       // operations a second over all sessions; 0 is no cap
+	Faults    []string      // names of the faults that may be drawn
+	Chaos     time.Duration // length of the chaos phase of a round
+	Rounds    string        // "fresh": each round on a fresh copy of the wired cluster
+	// RecoverySQL is a file that is loaded after sql/, "" for none.
+	RecoverySQL   string
+	Dir           string // the run directory; must be empty or not exist
+	Keep          bool   // leave the cluster up at the end
+	ManagerPeriod time.Duration
+	// Replay is a run directory whose schedules are run again, "" for none.
+	Replay string
+	// Effective is the configuration by flag name, as it is written into run.json.
+	Effective map[string]any
+}
+
+// Deps is what a run is given from outside.
+type Deps struct {
+	Log     *zap.Logger
+	Clock   func() time.Time
+	Version string // of this program
+	// WatchdogCommand starts local.WatchdogMain in a process of its own: argv.
+	WatchdogCommand []string
+	// Status is called a few times a second, from one goroutine; nil for none.
+	Status func(Status)
+	// Checked is called with each round's result as soon as the round was checked; nil for none.
+	Checked func(checker.RoundResult)
+}
+
+// Status is the state of a run for a live display.
+type Status struct {
+	Elapsed, Total  time.Duration
+	Round           int
+	Kind            rundir.RoundKind
+	Phase           string
+	Faults          []string // now on, "name target"
+	WritesPerSecond float64
+	Operations      checker.Operations // so far, of this round
+	Nodes           []NodeStatus
+}
+
+// NodeStatus is one node's line of the live display.
+type NodeStatus struct {
+	Name     string
+	Up       bool
+	LagBytes int64 // WAL that the slowest peer's progress for this node is behind
+	Position rundir.LSN
+	Retained int64
+}
+
+// UsageError is a reason why a run could not be begun that its user can mend:
+// exit status 2. Its message is one to three lines and names the thing.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
