@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"context"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,8 +45,9 @@ type Deps struct {
 	WatchdogCommand []string
 	// Status is called a few times a second, from one goroutine; nil for none.
 	Status func(Status)
-	// Checked is called with each round's result as soon as the round was checked; nil for none.
-	Checked func(checker.RoundResult)
+	// RoundDone is called in a round's check phase, when its files are complete: cmd saves
+	// a report and then checks the round. nil for none.
+	RoundDone func(ctx context.Context, number int)
 }
 
 // Status is the state of a run for a live display.
