@@ -1,0 +1,75 @@
+# make run     installs what is missing, builds, runs two minutes of chaos (ARGS="--seed 42 -v" adds flags)
+# make test    installs what is missing, runs every check and every test, then the
+#              integration tests once more on PostgreSQL 17
+# make bench   benchmarks
+# make build   bin/spockchaos
+# make lint    gofmt, go vet, staticcheck
+# make pg PG=17|18   a private PostgreSQL with pglogical below .cache/pg, without root
+# make deps    only installs what is missing
+# make clean   removes what make built, the private servers included
+
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
+
+PG      ?= 17
+ARGS    ?=
+PREFIX  := topology/local/prefix
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Pinned here rather than in go.mod: nothing that is built into the program needs it.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# A package has integration tests if its tests start clusters, which they do through localtest.
+INTEGRATION = $(shell grep -rlE '"github.com/spockchaos/spockchaos/topology/local/localtest"' --include='*_test.go' . 2>/dev/null | xargs -r -n1 dirname | sort -u)
+
+# The suite's limit is 15 minutes on two cores; a single package never comes near 10.
+TESTFLAGS ?= -timeout 10m
+
+.PHONY: all build run test test-pg bench lint pg deps clean
+all: build
+
+build:
+	@$(PREFIX)/deps.sh build
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/spockchaos ./cmd/spockchaos
+
+# Packages are installed while the program is compiled.
+run:
+	@$(MAKE) --no-print-directory -j2 deps build
+	./bin/spockchaos run --duration 2m $(ARGS)
+
+deps:
+	@$(PREFIX)/deps.sh build run
+
+test:
+	@$(PREFIX)/deps.sh build test
+	@pg=$$($(PREFIX)/pg.sh 17) && \
+	$(MAKE) --no-print-directory lint && \
+	echo "go test -race, newest installed PostgreSQL" && \
+	go test -race -buildvcs=false $(TESTFLAGS) ./... && \
+	$(MAKE) --no-print-directory test-pg PG_BIN="$$pg"
+
+# The integration tests again, on the server in PG_BIN (by default the private PG=17).
+test-pg:
+	@$(PREFIX)/deps.sh build test
+	@pg="$(PG_BIN)"; [ -n "$$pg" ] || pg=$$($(PREFIX)/pg.sh $(PG)) || exit; \
+	packages="$(INTEGRATION)"; [ -n "$$packages" ] || { echo "no package has integration tests"; exit 1; }; \
+	echo "go test -race, $$("$$pg/postgres" --version)" && \
+	SPOCKCHAOS_TEST_PG_BIN="$$pg" go test -race -buildvcs=false -count=1 $(TESTFLAGS) $$packages
+
+bench:
+	@$(PREFIX)/deps.sh build run
+	go test -buildvcs=false -run '^$$' -bench . -benchtime 2s -timeout 30m ./workload/... ./checker/... ./sql/... ./topology/link/...
+
+lint:
+	@$(PREFIX)/deps.sh build
+	@bad=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go' 2>/dev/null || find . -name '*.go' -not -path './.cache/*')); \
+	[ -z "$$bad" ] || { echo "not formatted (gofmt -w): $$bad"; exit 1; }
+	go vet -buildvcs=false ./...
+	@$(PREFIX)/staticcheck.sh $(STATICCHECK) ./...
+
+pg:
+	@$(PREFIX)/pg.sh $(PG)
+
+clean:
+	rm -rf bin .cache
