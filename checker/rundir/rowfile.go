@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/spockchaos/spockchaos/workload/history"
 )
 
-// A row file is a sequence of frames. The first payload is rowMagic and the
+// A row file is a sequence of history's frames. The first payload is rowMagic and the
 // number of columns; then come frames of rows, each starting with 'r' and
 // holding the difference of every value to the one above it (zigzag varint; a
 // frame begins anew from zeros); the last starts with 'e' and holds the number of
@@ -40,6 +42,7 @@ func SortColumns(table string) int {
 type RowWriter struct {
 	f     *os.File // a temporary file until Close
 	w     *bufio.Writer
+	out   *history.FrameWriter // on w
 	path  string
 	width int
 	sort  int
@@ -65,9 +68,10 @@ func CreateRows(path, table string) (*RowWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing %s: %w", path, err)
 	}
-	w := &RowWriter{f: f, w: bufio.NewWriterSize(f, 64<<10), path: path, width: width, sort: SortColumns(table),
+	b := bufio.NewWriterSize(f, 64<<10)
+	w := &RowWriter{f: f, w: b, out: history.NewFrameWriter(b), path: path, width: width, sort: SortColumns(table),
 		prev: make([]int64, width), last: make([]int64, width), buf: make([]byte, 0, rowFrameSize+maxColumns*binary.MaxVarintLen64)}
-	if err := writeFrame(w.w, binary.AppendUvarint([]byte(rowMagic), uint64(width))); err != nil {
+	if err := w.out.Write(binary.AppendUvarint([]byte(rowMagic), uint64(width))); err != nil {
 		return nil, errors.Join(fmt.Errorf("writing %s: %w", path, err), w.Abort())
 	}
 	return w, nil
@@ -102,7 +106,7 @@ func (w *RowWriter) flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
-	err := writeFrame(w.w, w.buf)
+	err := w.out.Write(w.buf)
 	w.buf = w.buf[:0]
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", w.path, err)
@@ -117,7 +121,7 @@ func (w *RowWriter) Close() error {
 	}
 	err := w.flush()
 	if err == nil {
-		err = writeFrame(w.w, binary.AppendUvarint([]byte{'e'}, uint64(w.rows)))
+		err = w.out.Write(binary.AppendUvarint([]byte{'e'}, uint64(w.rows)))
 	}
 	if err == nil {
 		err = w.w.Flush()
@@ -153,13 +157,12 @@ func (w *RowWriter) Abort() error {
 
 // RowReader reads a row file.
 type RowReader struct {
-	in      io.Reader
+	in      *history.FrameReader
 	close   func() error
 	path    string
 	width   int
 	sort    int
 	frame   []byte // what is left of the frame
-	buf     []byte // its memory
 	row     []int64
 	prev    []int64
 	rows    int64
@@ -174,7 +177,7 @@ func OpenRows(path, table string) (*RowReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading: %w", err)
 	}
-	r, err := newRowReader(bufio.NewReaderSize(f, 64<<10), path, table)
+	r, err := newRowReader(f, path, table)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -183,17 +186,14 @@ func OpenRows(path, table string) (*RowReader, error) {
 }
 
 func newRowReader(in io.Reader, path, table string) (*RowReader, error) {
-	r := &RowReader{in: in, path: path, width: Columns(table), sort: SortColumns(table)}
+	r := &RowReader{in: history.NewFrameReader(in, path, 0), path: path, width: Columns(table), sort: SortColumns(table)}
 	if r.width == 0 {
 		return nil, fmt.Errorf("reading %s: unknown table %q", path, table)
 	}
 	r.row, r.prev = make([]int64, r.width), make([]int64, r.width)
-	head, err := readFrame(in, nil)
-	if errors.Is(err, io.EOF) {
-		err = errFrameTruncated
-	}
+	head, err := r.in.Next()
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+		return nil, r.broken(err)
 	}
 	if len(head) < len(rowMagic) || string(head[:len(rowMagic)]) != rowMagic {
 		return nil, fmt.Errorf("reading %s: not a row file", path)
@@ -245,14 +245,10 @@ func (r *RowReader) nextFrame() error {
 	if r.end {
 		return io.EOF
 	}
-	b, err := readFrame(r.in, r.buf)
-	if errors.Is(err, io.EOF) {
-		err = errFrameTruncated
-	}
+	b, err := r.in.Next()
 	if err != nil {
-		return fmt.Errorf("reading %s, after row %d: %w", r.path, r.rows, err)
+		return r.broken(err)
 	}
-	r.buf = b
 	switch {
 	case len(b) > 1 && b[0] == 'r':
 		r.frame, r.inFrame = b[1:], false
@@ -261,13 +257,21 @@ func (r *RowReader) nextFrame() error {
 		if n, k := binary.Uvarint(b[1:]); k != len(b)-1 || n != uint64(r.rows) {
 			return fmt.Errorf("reading %s: garbled: it ends after %d rows and should hold %d", r.path, r.rows, n)
 		}
-		if _, err := readFrame(r.in, nil); !errors.Is(err, io.EOF) {
+		if _, err := r.in.Next(); !errors.Is(err, io.EOF) || r.in.Truncated() {
 			return fmt.Errorf("reading %s: garbled: something follows its end", r.path)
 		}
 		r.end = true
 		return io.EOF
 	}
 	return fmt.Errorf("reading %s, after row %d: garbled", r.path, r.rows)
+}
+
+// broken is the error for a frame that is not there; history's own errors name the file.
+func (r *RowReader) broken(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading %s: truncated after row %d", r.path, r.rows)
+	}
+	return fmt.Errorf("reading: %w", err)
 }
 
 // Rows is how many rows were read so far.
