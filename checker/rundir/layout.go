@@ -11,7 +11,7 @@ import (
 //	cluster.json                      only while the cluster is up (mode 0600)
 //	report.json, report.html          written by reports
 //	rounds/001/round.json             Round
-//	rounds/001/schedule.json          []PlannedFault
+//	rounds/001/schedule.json          chaos/schedule.Round, with []PlannedFault as its faults
 //	rounds/001/faults.jsonl           Fault, one per line, in the order they ended
 //	rounds/001/events.jsonl           NodeEvent, one per line
 //	rounds/001/samples.jsonl          Sample, one per line

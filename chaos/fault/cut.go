@@ -1,0 +1,95 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/link"
+)
+
+// cut closes a link's connection once, in the middle of what it carries: after so many more bytes.
+type cut struct{ meta }
+
+func newCut() Fault {
+	return cut{meta{
+		name:     "cut",
+		describe: "one link's connection is closed once after bytes more bytes of one direction: in the middle of a message or transaction",
+		class:    OnLink,
+		span:     Span{2 * time.Second, 4 * time.Second},
+	}}
+}
+
+func (cut) Draw(r *rand.Rand, w World) (string, Params) {
+	return drawLink(r, w), Params{paramDirection: oneOf(r, directionUp, directionDown), paramBytes: between(r, 100, 20_000)}
+}
+
+func (cut) read(p Params) (link.Direction, int64, error) {
+	dirs, err := directions(p)
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(dirs) != 1 {
+		return 0, 0, fmt.Errorf("parameter %s must be up or down", paramDirection)
+	}
+	n, err := positive(p, paramBytes, 1<<40)
+	return dirs[0], int64(max(1, n)), err
+}
+
+func (c cut) Touches(w World, target string, p Params) (Reach, error) {
+	if _, _, err := parseAnyLink(w, target); err != nil {
+		return Reach{}, err
+	}
+	_, _, err := c.read(p)
+	return Reach{Links: []string{target}}, err
+}
+
+func (c cut) Inject(_ context.Context, env Env, f rundir.PlannedFault) (Active, error) {
+	if _, err := c.Touches(env.world(), f.Target, f.Parameters); err != nil {
+		return nil, err
+	}
+	dir, after, err := c.read(f.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	l, err := env.Links.Get(f.Target)
+	if err != nil {
+		return nil, err
+	}
+	a := &cutting{env: env, id: f.ID, link: l, dir: dir, after: after, before: l.Stats()}
+	a.release, err = env.Links.hold(f.ID, link.Gate{CutAfter: after}, end{f.Target, dir})
+	return a, err
+}
+
+type cutting struct {
+	env     Env
+	id      int
+	link    Link
+	dir     link.Direction
+	after   int64
+	before  link.Stats
+	release func()
+}
+
+// Prove waits until the link's own traffic has used the bytes up. It sends none itself: that would
+// cut a connection of ours in place of one that matters. The executor asks again before the end.
+func (a *cutting) Prove(ctx context.Context) (bool, string, error) {
+	var now link.Stats
+	_ = until(ctx, func() (bool, error) { // a wait that ran out is told by the counters
+		now = a.link.Stats()
+		return cuts(now) > cuts(a.before), nil
+	})
+	n := cuts(now) - cuts(a.before)
+	bytes := passed(now, a.dir) - passed(a.before, a.dir)
+	if n == 0 {
+		return false, fmt.Sprintf("%s %s: not cut, only %d of %d bytes passed", a.link.Name(), dirName(a.dir), bytes, a.after), nil
+	}
+	return true, fmt.Sprintf("%s %s: %d connection closed after %d bytes (%d passed since)", a.link.Name(), dirName(a.dir), n, a.after, bytes), nil
+}
+
+func (a *cutting) Heal(ctx context.Context) (string, error) {
+	a.release()
+	return reopened(ctx, a.env, a.id, []string{a.link.Name()})
+}

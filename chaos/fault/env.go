@@ -1,0 +1,134 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/engine"
+)
+
+// Env is what faults act on. Every field but Links is required; NewExecutor makes
+// Links from Cluster where it is nil.
+type Env struct {
+	Cluster topology.Cluster
+	Engine  engine.Engine
+	// Connect opens a connection to a node, past every link. The caller closes it.
+	Connect func(ctx context.Context, node string) (*pgx.Conn, error)
+	// Links are the cluster's links, shared by all faults that act at the same time.
+	Links *Links
+	Log   *zap.Logger
+	Clock func() time.Time
+	// Events is told what becomes of nodes; it may be called from several goroutines.
+	Events func(rundir.NodeEvent)
+
+	lost *lostNodes
+}
+
+// lostNodes remembers which nodes were lost for good.
+type lostNodes struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func (l *lostNodes) add(node string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.names[node] = true
+}
+
+func (l *lostNodes) has(node string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.names[node]
+}
+
+func (e Env) withDefaults() Env {
+	if e.Links == nil {
+		e.Links = NewLinks(ClusterLinks(e.Cluster))
+	}
+	if e.lost == nil {
+		e.lost = &lostNodes{names: map[string]bool{}}
+	}
+	return e
+}
+
+func (e Env) world() World {
+	var w World
+	for _, n := range e.Cluster.Nodes() {
+		w.Nodes = append(w.Nodes, n.Name())
+	}
+	return w
+}
+
+func (e Env) event(node string, kind rundir.EventKind) {
+	e.Events(rundir.NodeEvent{At: e.Clock(), Node: node, Kind: kind})
+}
+
+func (e Env) node(name string) (topology.Node, error) {
+	n := e.Cluster.Node(name)
+	if n == nil {
+		return nil, fmt.Errorf("no node %q in the cluster", name)
+	}
+	return n, nil
+}
+
+// outOfService says why a node cannot answer at all, "" if its processes run.
+func (e Env) outOfService(name string) string {
+	n := e.Cluster.Node(name)
+	if n == nil {
+		return "no node " + name
+	}
+	if e.lost.has(name) {
+		return name + " is lost"
+	}
+	if pids, err := n.Processes(); err == nil && len(pids) == 0 {
+		return name + " is down"
+	}
+	if paused, err := n.Paused(); err == nil && paused {
+		return name + " is paused"
+	}
+	return ""
+}
+
+// connect opens a connection to a node for a fault. If the node is out of service
+// the error is a *NotApplicable.
+func (e Env) connect(ctx context.Context, name string) (*pgx.Conn, error) {
+	if why := e.outOfService(name); why != "" {
+		return nil, notApplicable("%s", why)
+	}
+	c, err := e.Connect(ctx, name)
+	if err != nil {
+		if why := e.outOfService(name); why != "" {
+			return nil, notApplicable("%s", why)
+		}
+		return nil, fmt.Errorf("connect to %s: %w", name, err)
+	}
+	return c, nil
+}
+
+// with runs do on a connection of its own.
+func (e Env) with(ctx context.Context, name string, do func(*pgx.Conn) error) error {
+	c, err := e.connect(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer hangUp(c)
+	return do(c)
+}
+
+// hangUp closes a connection without waiting long for a server that may be broken.
+func hangUp(c *pgx.Conn) {
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.Close(ctx) // the server may have gone: nothing to be done about it
+}

@@ -1,0 +1,32 @@
+package fault
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
+)
+
+// immediateStop shuts a node down without a checkpoint and starts it again at the end: it recovers from its WAL.
+type immediateStop struct{ meta }
+
+func newImmediateStop() Fault {
+	return immediateStop{meta{
+		name:     "immediate_stop",
+		describe: "a node is shut down in immediate mode (no checkpoint); it is started again at the end",
+		class:    OnNode,
+		span:     Span{500 * time.Millisecond, 3 * time.Second},
+	}}
+}
+
+func (immediateStop) Draw(r *rand.Rand, w World) (string, Params) { return drawNode(r, w), Params{} }
+
+func (immediateStop) Touches(w World, target string, _ Params) (Reach, error) {
+	return wholeNode(w, target)
+}
+
+func (immediateStop) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
+	return takeDown(ctx, env, f.Target, topology.StopImmediate, rundir.EventImmediate, "immediate shutdown")
+}

@@ -1,0 +1,32 @@
+package fault
+
+import (
+	"context"
+
+	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/link"
+)
+
+// Link is what faults need of a link; *link.Link is one.
+type Link interface {
+	Name() string
+	Addr() string // where it listens
+	Set(link.Direction, link.Gate)
+	Reset(ctx context.Context) (int, error)
+	Stats() link.Stats
+}
+
+// ClusterLinks looks links up in a cluster, by name.
+func ClusterLinks(c topology.Cluster) func(name string) (Link, bool) {
+	return func(name string) (Link, bool) {
+		from, to, err := ParseLink(name)
+		if err != nil {
+			return nil, false
+		}
+		l := c.Link(from, to)
+		if l == nil {
+			return nil, false
+		}
+		return l, true
+	}
+}

@@ -1,0 +1,85 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
+)
+
+// pause stops every process of a node with SIGSTOP: it is there and does not answer, and then goes on.
+type pause struct{ meta }
+
+func newPause() Fault {
+	return pause{meta{
+		name:     "pause",
+		describe: "every process of a node is stopped (SIGSTOP) and continues at the end",
+		class:    OnNode,
+		span:     Span{1 * time.Second, 5 * time.Second},
+	}}
+}
+
+func (pause) Draw(r *rand.Rand, w World) (string, Params) { return drawNode(r, w), Params{} }
+
+func (pause) Touches(w World, target string, _ Params) (Reach, error) { return wholeNode(w, target) }
+
+func (pause) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
+	n, pids, err := runningNode(env, f.Target)
+	if err != nil {
+		return nil, err
+	}
+	p := &paused{env: env, node: n, processes: len(pids)}
+	env.event(f.Target, rundir.EventPause)
+	if err := n.Pause(ctx); err != nil {
+		return p, fmt.Errorf("pause %s: %w", f.Target, err)
+	}
+	return p, nil
+}
+
+type paused struct {
+	env       Env
+	node      topology.Node
+	processes int
+}
+
+func (p *paused) Prove(ctx context.Context) (bool, string, error) {
+	name := p.node.Name()
+	stopped, err := p.node.Paused()
+	if err != nil {
+		return false, "", fmt.Errorf("state of %s: %w", name, err)
+	}
+	if !stopped {
+		return false, name + " has processes that are not stopped", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	c, err := p.env.Connect(ctx, name)
+	if err == nil {
+		hangUp(c)
+		return false, name + " is stopped as the system says, but it answered", nil
+	}
+	return true, fmt.Sprintf("all %d processes of %s are stopped, a connection gets no answer in %s", p.processes, name, short(silence)), nil
+}
+
+func (p *paused) Heal(ctx context.Context) (string, error) {
+	name := p.node.Name()
+	if p.env.lost.has(name) {
+		return name + " was lost meanwhile", nil
+	}
+	if err := p.node.Resume(ctx); err != nil {
+		return "", fmt.Errorf("resume %s: %w", name, err)
+	}
+	p.env.event(name, rundir.EventResume)
+	stopped, err := p.node.Paused()
+	if err != nil {
+		return "", fmt.Errorf("state of %s: %w", name, err)
+	}
+	if stopped {
+		return "", errors.New(name + " is still stopped after it was continued")
+	}
+	return serves(ctx, p.env, name)
+}
