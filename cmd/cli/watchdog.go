@@ -1,0 +1,13 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+// watchdogCommand is what a run starts beside itself: a process that removes the
+// cluster when the run's end of a pipe closes, however the run ended.
+func (a *App) watchdogCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "watchdog", Hidden: true, Args: noArgs,
+		Short: "Started by a run: removes its cluster when the run has died",
+		RunE:  func(*cobra.Command, []string) error { return a.Watchdog(a.Stdin) },
+	}
+}

@@ -1,0 +1,109 @@
+package config
+
+import (
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Names are the words that some settings are limited to.
+type Names struct {
+	Faults     []string
+	Workloads  []string
+	Engines    []string
+	Topologies []string
+}
+
+// Settings is what a user may set, each under its flag's name.
+type Settings struct {
+	Duration    time.Duration
+	Seed        Seed
+	Nodes       int
+	Engine      string
+	Topology    string
+	PGBin       string
+	PGVer       string
+	Workloads   []string // resolved names
+	Sessions    int
+	Rate        float64
+	Faults      []string // resolved names
+	Chaos       time.Duration
+	Rounds      string
+	RecoverySQL string
+	ReportDir   string
+	Keep        bool
+	LogFormat   string
+	Quiet       bool
+	Verbose     bool
+}
+
+// Seed is a seed, or the wish for a random one.
+type Seed struct {
+	Value uint64
+	Given bool
+}
+
+// Bounds of the numbers.
+const (
+	minNodes, maxNodes       = 2, 9
+	minSessions, maxSessions = 1, 1000
+	maxRate                  = 1e9
+	minChaos, maxChaos       = time.Second, time.Hour
+	maxDuration              = 30 * 24 * time.Hour
+)
+
+// Set is the settings of one command with the flags that set them.
+type Set struct {
+	Settings
+	all     *pflag.FlagSet  // every setting
+	offered map[string]bool // those that the command lets its user set
+	level   map[string]int  // by flag name: which source set it
+}
+
+// New defines the settings with their defaults and offers them as flags of a
+// command: those in only, or all where only is empty.
+func New(flags *pflag.FlagSet, names Names, only ...string) *Set {
+	s := &Set{all: pflag.NewFlagSet("settings", pflag.ContinueOnError), offered: map[string]bool{}, level: map[string]int{}}
+	for _, o := range s.options(names) {
+		f := s.all.VarPF(o.value, o.name, o.short, o.usage)
+		if o.value.kind() == kindBool {
+			f.NoOptDefVal = "true"
+		}
+		if len(only) == 0 || contains(only, o.name) {
+			s.offered[o.name] = true
+			flags.AddFlag(f)
+		}
+	}
+	return s
+}
+
+type option struct {
+	name, short string
+	value       value
+	usage       string
+}
+
+func (s *Set) options(names Names) []option {
+	return []option{
+		{"duration", "", newDuration(&s.Duration, 30*time.Minute, time.Nanosecond, maxDuration, false),
+			"how long rounds are begun (at least one is run)"},
+		{"seed", "", newSeed(&s.Seed), "the number that every draw comes from, or random"},
+		{"nodes", "", newInt(&s.Nodes, 3, minNodes, maxNodes), "how many nodes, 2 to 9"},
+		{"engine", "", newEnum(&s.Engine, "pglogical", names.Engines), "what replicates: " + join(names.Engines)},
+		{"topology", "", newEnum(&s.Topology, "local", names.Topologies), "how nodes exist: " + join(names.Topologies)},
+		{"pg-bin", "", newText(&s.PGBin, "directory"), "directory of the PostgreSQL programs (default: found)"},
+		{"pg-ver", "", newEnum(&s.PGVer, "", []string{"", "15", "16", "17", "18"}), "PostgreSQL version wanted, 15 to 18 (default: the newest that has the engine)"},
+		{"workload", "", newNames(&s.Workloads, "workload", names.Workloads, false), "workloads to run together: a,b or all"},
+		{"sessions", "", newInt(&s.Sessions, 8, minSessions, maxSessions), "how many clients write at the same time"},
+		{"rate", "", newFloat(&s.Rate, 0, 0, maxRate), "most transactions a second over all sessions, 0 for no cap"},
+		{"faults", "", newNames(&s.Faults, "fault", names.Faults, true), "faults that may be drawn: a,b or all; -a leaves one out"},
+		{"chaos", "", newDuration(&s.Chaos, 20*time.Second, minChaos, maxChaos, true), "length of the chaos of a round; a plain number is seconds"},
+		{"rounds", "", newEnum(&s.Rounds, "fresh", []string{"fresh"}), "what each round starts on: fresh (a new copy of the wired cluster)"},
+		{"recovery-sql", "", newText(&s.RecoverySQL, "file"), "a file loaded after the built-in procedures, to try a change to them"},
+		{"report-dir", "", newText(&s.ReportDir, "directory"), "where the run is written; must be empty or not exist (default: spockchaos-runs/<time>-<seed>/)"},
+		{"keep", "", newBool(&s.Keep), "leave the cluster up at the end"},
+		{"log-format", "", newEnum(&s.LogFormat, "auto", []string{"auto", "console", "json"}), "auto, console or json"},
+		{"quiet", "q", newBool(&s.Quiet), "log warnings and errors only, no live display"},
+		{"verbose", "v", newBool(&s.Verbose), "log details"},
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/spockchaos/spockchaos/chaos"
+	"github.com/spockchaos/spockchaos/chaos/fault"
+	"github.com/spockchaos/spockchaos/checker"
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/cmd/cli"
+	"github.com/spockchaos/spockchaos/workload/history"
+)
+
+// version is set by the linker (-X main.version=…); without it the Go toolchain's record counts.
+var version string
+
+// app joins the commands with the parts of the program that do the work.
+func app() *cli.App {
+	if version == "" {
+		version = cli.BuildVersion()
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		executable = os.Args[0]
+	}
+	return &cli.App{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(),
+		Clock: time.Now,
+		// 32 bits: enough seeds, and short enough to type.
+		RandomSeed: func() uint64 { return uint64(rand.Uint32()) },
+		Executable: executable, Version: version,
+		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON,
+		Faults: faults(), Workloads: workloads(),
+		Engines:    []cli.Item{{Name: "pglogical", Summary: "pglogical 2, full mesh, last update wins"}},
+		Topologies: []cli.Item{{Name: "local", Summary: "PostgreSQL processes on this machine"}},
+		Terminal:   terminal, Notify: notify, Exit: os.Exit,
+	}
+}
+
+func checkRound(ctx context.Context, dir string, number int) (checker.RoundResult, error) {
+	d, err := rundir.Open(dir)
+	if err != nil {
+		return checker.RoundResult{}, err
+	}
+	return checker.CheckRound(ctx, d.Run, dir, number)
+}
+
+// faults are those that can be chosen: the loss of a node belongs to the round.
+func faults() []cli.Item {
+	var items []cli.Item
+	for _, name := range fault.Drawable() {
+		if f, ok := fault.ByName(name); ok {
+			items = append(items, cli.Item{Name: name, Summary: f.Describe()})
+		}
+	}
+	return items
+}
+
+func workloads() []cli.Item {
+	return []cli.Item{
+		{Name: "ledger", Summary: "unique rows per session, numbered"},
+		{Name: "register", Summary: "inserts, updates, deletes and key changes of keys that one session owns"},
+		{Name: "counter", Summary: "increments of shared counters"},
+		{Name: "bank", Summary: "transfers between accounts with a constant total"},
+	}
+}
+
+func terminal(w io.Writer) (size func() (width, height int), ok bool) {
+	f, isFile := w.(*os.File)
+	if !isFile || !term.IsTerminal(int(f.Fd())) {
+		return nil, false
+	}
+	return func() (int, int) {
+		width, height, err := term.GetSize(int(f.Fd()))
+		if err != nil || width <= 0 || height <= 0 {
+			return 80, 24
+		}
+		return width, height
+	}, true
+}
+
+func notify(c chan<- os.Signal) (stop func()) {
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	return func() { signal.Stop(c) }
+}
