@@ -1,0 +1,95 @@
+package checker
+
+import (
+	"context"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/workload/history"
+)
+
+// autopsy reads a session's history again to say what the wrong rows of a group are,
+// and reports them. It happens only when something is wrong.
+func (w *walker) autopsy(ctx context.Context, i int, g *group, s *session, registers []*wrongRegister, bulks []*wrongBulk) error {
+	byKey := make(map[int64]*wrongRegister, len(registers))
+	for _, x := range registers {
+		byKey[x.key] = x
+	}
+	byN := make(map[int64]*wrongBulk, len(bulks))
+	for _, x := range bulks {
+		byN[x.n] = x
+	}
+	applied := w.applied[i].reader()
+	replay := newRegisterReplay()
+	pad := make([]byte, 0, history.PadLength)
+	err := eachOp(ctx, s.path, w.in.round.Complete, func(op *history.Op) {
+		here := applied(op.N)
+		for k := range op.Effects {
+			e := &op.Effects[k]
+			switch e.Kind {
+			case history.RegisterInsert:
+				noteWrite(byKey[e.Key], op, here, e.Value, true, func() int64 { return padSum(pad, s.header.Seed, e.Key, op.N) })
+			case history.RegisterUpdate:
+				noteWrite(byKey[e.Key], op, here, e.Value, true, nil)
+			case history.RegisterDelete:
+				noteRemoval(byKey[e.Key], op, here)
+			case history.RegisterRekey:
+				x, known := replay.live[e.Key] // of a move that is not there: what it would have moved
+				noteWrite(byKey[e.Key2], op, here, x.value, known, func() int64 { return padSum(pad, s.header.Seed, x.padKey, x.pad) })
+				noteRemoval(byKey[e.Key], op, here)
+			case history.BulkInsert:
+				if x := byN[op.N]; x != nil {
+					x.inserted = true
+				}
+			}
+			if here {
+				replay.effect(op.N, e)
+			}
+		}
+		if x := byN[op.N]; x != nil {
+			x.applied, x.op = here, *op
+			x.op.Effects = nil
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, x := range registers {
+		kind, text := judgeRegister(x, s.id)
+		w.onEach(g, kind, rundir.TableRegister, 1, func(node string) example { return registerExample(s, node, x, text) })
+	}
+	for _, x := range bulks {
+		kind, text := judgeBulk(x)
+		w.onEach(g, kind, rundir.TableBulk, 1, func(node string) example { return bulkExample(s, node, x, text) })
+	}
+	return nil
+}
+
+// noteWrite notes that op put a value (and, if padSum is not nil, a pad) at a wrong register's key.
+func noteWrite(x *wrongRegister, op *history.Op, here bool, value int64, known bool, padSum func() int64) {
+	if x == nil {
+		return
+	}
+	f := &x.facts
+	f.everWritten = true
+	if x.have == nil {
+		if x.want != nil && x.want.n == op.N { // the write that is missing
+			f.op = *op
+			f.op.Effects = nil
+		}
+		return
+	}
+	if op.N == x.have.n && (!known || value == x.have.value) {
+		f.written, f.applied, f.outcome, f.op = true, here, op.Outcome, *op
+		f.op.Effects = nil
+	}
+	if padSum != nil && !f.padKnown {
+		f.padKnown = !known || padSum() == x.have.pad
+	}
+}
+
+// noteRemoval notes that op deleted a wrong register or moved it away.
+func noteRemoval(x *wrongRegister, op *history.Op, here bool) {
+	if x != nil && x.have != nil && here && op.N > x.have.n {
+		x.facts.removed = true
+	}
+}

@@ -1,0 +1,85 @@
+package checker
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/workload/history"
+)
+
+// counterReplay is what counters, or accounts, must hold. Changes commute, so the order
+// among the sessions of a pool does not matter. Bounded by the pools.
+type counterReplay map[int64]int64
+
+func newCounters(pools []history.Pool) counterReplay {
+	m := make(counterReplay)
+	for _, p := range pools {
+		for i := range p.Counters {
+			m[p.FirstCounter+int64(i)] = 0
+		}
+	}
+	return m
+}
+
+func (m counterReplay) applyCounter(op *history.Op) {
+	for i := range op.Effects {
+		if e := &op.Effects[i]; e.Kind == history.CounterAdd {
+			m[e.Key] += e.Value
+		}
+	}
+}
+
+// judgeCounters compares the counters with the sum of what was added by the
+// transactions that are there.
+func (w *walker) judgeCounters(i int, g *group) {
+	w.judgeBalances(g, g.counter, w.counters[i], rundir.TableCounter, "counter", func([]int64) {})
+}
+
+// judgeBalances compares keyed numbers: too high is doubled for counters, anything else is
+// torn. seen is given every row.
+func (w *walker) judgeBalances(g *group, c *cursor, want counterReplay, table, noun string, seen func(row []int64)) {
+	keys := make([]int64, 0, len(want))
+	for k := range want {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	report := func(kind Kind, key int64, have any, text string) {
+		w.onEach(g, kind, table, 1, func(node string) example {
+			return example{key: fmt.Sprintf("%s %d", noun, key), summary: fmt.Sprintf("%s %d on %s %s", noun, key, node, text),
+				details: map[string]any{"value": have, "expected": want[key]}}
+		})
+	}
+	last, started := int64(0), false
+	for c.row != nil || len(keys) > 0 {
+		switch {
+		case c.row == nil || len(keys) > 0 && keys[0] < c.row[0]:
+			report(Torn, keys[0], nil, "is missing")
+			last, started = keys[0], true
+			keys = keys[1:]
+			continue
+		case len(keys) > 0 && keys[0] == c.row[0]:
+			have := c.row[1]
+			switch cmp.Compare(have, want[keys[0]]) {
+			case 1:
+				kind := Torn
+				if table == rundir.TableCounter {
+					kind = Doubled
+				}
+				report(kind, keys[0], have, fmt.Sprintf("is %d, the transactions that are there make %d", have, want[keys[0]]))
+			case -1:
+				report(Torn, keys[0], have, fmt.Sprintf("is %d, the transactions that are there make %d", have, want[keys[0]]))
+			}
+			last, started = keys[0], true
+			keys = keys[1:]
+		case started && c.row[0] == last:
+			report(Doubled, last, c.row[1], "is there twice")
+		default:
+			report(Phantom, c.row[0], c.row[1], "was never made")
+			last, started = c.row[0], true
+		}
+		seen(c.row)
+		c.next()
+	}
+}

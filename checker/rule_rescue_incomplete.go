@@ -1,0 +1,41 @@
+package checker
+
+import (
+	"fmt"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+)
+
+// rescueIncomplete judges that each rescue succeeded, within its limit, and gave the
+// target all that the source had of the failed node.
+func rescueIncomplete(in *input, c *collector) {
+	for _, r := range in.rescues {
+		report := func(rule, text string) {
+			c.add(RescueIncomplete, r.Target, rule, 1, func() example { return rescueExample(r, text) })
+		}
+		took := r.EndedAt.Sub(r.StartedAt)
+		switch {
+		case !r.OK && !in.round.Complete && in.round.Interrupted, r.EndedAt.IsZero() && !in.round.Complete:
+			// It was broken off together with the run.
+			continue
+		case !r.OK:
+			report("outcome", fmt.Sprintf("failed: %s", r.Error))
+		case r.Limit > 0 && took > r.Limit:
+			report("limit", fmt.Sprintf("took %v; the limit is %v", took, r.Limit))
+		}
+		if r.OK && r.SourceAfter != 0 && r.TargetAfter != 0 && r.TargetAfter < r.SourceAfter {
+			report("progress", fmt.Sprintf("left the target at %s of %s, the source has %s", r.TargetAfter, r.Failed, r.SourceAfter))
+		}
+		if r.MissingAfter > 0 {
+			report("rows", fmt.Sprintf("left %d writes of %s that the source has and the target lacks", r.MissingAfter, r.Failed))
+		}
+	}
+}
+
+// rescueExample is an example about one rescue.
+func rescueExample(r rundir.Rescue, text string) example {
+	return example{key: "rescue of " + r.Target + " from " + r.Source, from: r.StartedAt, to: r.EndedAt,
+		summary: fmt.Sprintf("the rescue of %s from %s, after the loss of %s, %s", r.Target, r.Source, r.Failed, text),
+		details: map[string]any{"strategy": r.Strategy, "failed": r.Failed, "source": r.Source, "target": r.Target, "coordinator": r.Coordinator,
+			"transactions": r.Transactions, "resumed_times": r.ResumedTimes}}
+}
