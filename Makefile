@@ -21,7 +21,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # A package has integration tests if its tests start servers: through localtest, or one of their own.
-INTEGRATION = $(shell grep -rlE 'topology/local/localtest"|SPOCKCHAOS_TEST_PG_BIN' --include='*_test.go' . 2>/dev/null | xargs -r -n1 dirname | sort -u)
+INTEGRATION = $(shell grep -rlE --exclude-dir=.cache 'topology/local/localtest"|SPOCKCHAOS_TEST_PG_BIN' --include='*_test.go' . 2>/dev/null | xargs -r -n1 dirname | sort -u)
 
 # The suite's limit is 15 minutes on two cores; a single package never comes near 10.
 TESTFLAGS ?= -timeout 10m

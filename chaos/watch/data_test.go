@@ -30,7 +30,7 @@ func TestTablesAreTheContract(t *testing.T) {
 	}
 }
 
-func fill(t *testing.T, c *pgx.Conn, order string) {
+func fill(t testing.TB, c *pgx.Conn, order string) {
 	t.Helper()
 	exec1(t, c, `INSERT INTO chaos.ledger SELECT s, n, s * 1000003 - n * 7919 FROM generate_series(1, 3) s, generate_series(1, 500) n ORDER BY s `+order+`, n `+order)
 	exec1(t, c, `INSERT INTO chaos.event SELECT 2, n, q FROM generate_series(1, 20) n, generate_series(0, 2) q ORDER BY n `+order)
@@ -43,7 +43,7 @@ func fill(t *testing.T, c *pgx.Conn, order string) {
 	exec1(t, c, `INSERT INTO chaos.account SELECT k, 50 FROM generate_series(1, 4) k ORDER BY k `+order)
 }
 
-func readRows(t *testing.T, path, table string) [][]int64 {
+func readRows(t testing.TB, path, table string) [][]int64 {
 	t.Helper()
 	r, err := rundir.OpenRows(path, table)
 	if err != nil {
@@ -222,5 +222,30 @@ func TestWaitEqual(t *testing.T) {
 	cancel()
 	if equal, _, err := WaitEqual(ended, nodes, time.Minute); equal || !errors.Is(err, context.Canceled) {
 		t.Errorf("%v %v", equal, err)
+	}
+}
+
+// What a round of unthrottled writes leaves: 300,000 markers and a tenth of that elsewhere.
+func BenchmarkData(b *testing.B) {
+	s := startServer(b)
+	c := s.database("chaos")
+	exec1(b, c, `INSERT INTO chaos.ledger SELECT n % 8, n, n * 7919::bigint FROM generate_series(1, 300000) n`)
+	exec1(b, c, `INSERT INTO chaos.event SELECT n % 8, n, 0 FROM generate_series(1, 30000) n`)
+	exec1(b, c, `INSERT INTO chaos.bulk SELECT 1, 5, n FROM generate_series(1, 30000) n`)
+	exec1(b, c, `INSERT INTO chaos.register SELECT n, 1, n, n, (SELECT string_agg(md5(n::text || i), '') FROM generate_series(1, 94) i) FROM generate_series(1, 2000) n`)
+	exec1(b, c, `INSERT INTO chaos.counter SELECT n, n FROM generate_series(1, 100) n; INSERT INTO chaos.account SELECT n, n FROM generate_series(1, 100) n`)
+	for name, f := range map[string]func() error{
+		"digest":   func() error { _, err := Digest(b.Context(), c); return err },
+		"progress": func() error { _, err := ReadProgress(b.Context(), c); return err },
+		"snapshot": func() error { return Snapshot(b.Context(), c, b.TempDir()) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := f(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

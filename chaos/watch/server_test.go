@@ -20,21 +20,23 @@ import (
 
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/workload"
+	"github.com/spockchaos/spockchaos/workload/history"
 )
 
 // server is one bare PostgreSQL without an engine: what a watcher reads, a test
 // makes by hand. Each database of it serves as a node.
 type server struct {
-	t    *testing.T
+	t    testing.TB
 	bin  string
 	dir  string
 	port int
 	cmd  *exec.Cmd
-	as   *syscall.SysProcAttr
+	as   *syscall.Credential // nil: this process's own user
 }
 
 // startServer starts a server of the version in SPOCKCHAOS_TEST_PG_BIN, or of the newest installed.
-func startServer(t *testing.T) *server {
+func startServer(t testing.TB) *server {
 	t.Helper()
 	bin := os.Getenv("SPOCKCHAOS_TEST_PG_BIN")
 	if bin == "" {
@@ -49,7 +51,7 @@ func startServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, bin: bin, dir: dir, as: &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}}
+	s := &server{t: t, bin: bin, dir: dir}
 	t.Cleanup(func() {
 		s.kill()
 		if err := os.RemoveAll(dir); err != nil {
@@ -63,7 +65,7 @@ func startServer(t *testing.T) *server {
 		}
 		uid, _ := strconv.Atoi(u.Uid)
 		gid, _ := strconv.Atoi(u.Gid)
-		s.as.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		s.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 		if err := os.Chown(dir, uid, gid); err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +99,7 @@ func (s *server) data() string { return filepath.Join(s.dir, "data") }
 func (s *server) run(name string, args ...string) {
 	s.t.Helper()
 	c := exec.Command(filepath.Join(s.bin, name), args...)
-	c.Dir, c.SysProcAttr = s.dir, &syscall.SysProcAttr{Credential: s.as.Credential}
+	c.Dir, c.SysProcAttr = s.dir, &syscall.SysProcAttr{Credential: s.as}
 	if out, err := c.CombinedOutput(); err != nil {
 		s.t.Fatalf("%s: %v\n%s", name, err, out)
 	}
@@ -111,7 +113,7 @@ func (s *server) start() {
 	}
 	defer log.Close()
 	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port))
-	s.cmd.Dir, s.cmd.SysProcAttr, s.cmd.Stdout, s.cmd.Stderr = s.dir, &syscall.SysProcAttr{Credential: s.as.Credential}, log, log
+	s.cmd.Dir, s.cmd.SysProcAttr, s.cmd.Stdout, s.cmd.Stderr = s.dir, &syscall.SysProcAttr{Credential: s.as}, log, log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -182,14 +184,9 @@ func (s *server) database(name string) *pgx.Conn {
 	s.t.Helper()
 	exec1(s.t, s.connect("postgres"), "CREATE DATABASE "+name)
 	c := s.connect(name)
-	exec1(s.t, c, `CREATE SCHEMA chaos;
-		CREATE TABLE chaos.ledger (session int, n bigint, value bigint NOT NULL, PRIMARY KEY (session, n));
-		CREATE TABLE chaos.event (session int NOT NULL, n bigint NOT NULL, seq int NOT NULL);
-		CREATE TABLE chaos.bulk (session int, n bigint, seq int, PRIMARY KEY (session, n, seq));
-		CREATE TABLE chaos.register (key bigint PRIMARY KEY, session int NOT NULL, n bigint NOT NULL, value bigint NOT NULL, pad text NOT NULL);
-		ALTER TABLE chaos.register ALTER pad SET STORAGE EXTERNAL;
-		CREATE TABLE chaos.counter (key bigint PRIMARY KEY, value bigint NOT NULL);
-		CREATE TABLE chaos.account (id bigint PRIMARY KEY, balance bigint NOT NULL)`)
+	if err := workload.Setup(s.t.Context(), c, history.Workload{}); err != nil {
+		s.t.Fatal(err)
+	}
 	return c
 }
 
@@ -199,7 +196,7 @@ func closeQuietly(c *pgx.Conn) {
 	_ = c.Close(ctx) // the server may be gone
 }
 
-func exec1(t *testing.T, c *pgx.Conn, sql string, args ...any) {
+func exec1(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 	t.Helper()
 	if _, err := c.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -207,7 +204,7 @@ func exec1(t *testing.T, c *pgx.Conn, sql string, args ...any) {
 }
 
 // await calls f until it gives no error, for at most 30 seconds.
-func await(t *testing.T, what string, f func(context.Context) error) {
+func await(t testing.TB, what string, f func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
