@@ -1,0 +1,48 @@
+package workload
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/spockchaos/spockchaos/workload/history"
+)
+
+//go:embed schema.sql
+var schemaSQL string
+
+// Tables lists the workload's tables, schema-qualified: those with a primary key, and
+// those without any, of which only inserts can be replicated.
+func Tables() (keyed, insertOnly []string) {
+	return []string{"chaos.ledger", "chaos.bulk", "chaos.register", "chaos.counter", "chaos.account"},
+		[]string{"chaos.event"}
+}
+
+// Setup creates the tables and the first rows of every pool on the connected node. It
+// is to be called on every node before the tables are replicated, and may be called again.
+func Setup(ctx context.Context, c *pgx.Conn, w history.Workload) error {
+	err := pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, schemaSQL); err != nil {
+			return fmt.Errorf("create the tables: %w", err)
+		}
+		for _, p := range w.Pools {
+			if _, err := tx.Exec(ctx, `insert into chaos.counter (key, value)
+				select $1::bigint + i, 0 from generate_series(0, $2::int - 1) i on conflict do nothing`,
+				p.FirstCounter, p.Counters); err != nil {
+				return fmt.Errorf("create the counters of %s: %w", p.Node, err)
+			}
+			if _, err := tx.Exec(ctx, `insert into chaos.account (id, balance)
+				select $1::bigint + i, $3::bigint from generate_series(0, $2::int - 1) i on conflict do nothing`,
+				p.FirstAccount, p.Accounts, p.InitialBalance); err != nil {
+				return fmt.Errorf("create the accounts of %s: %w", p.Node, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("set the workload up: %w", err)
+	}
+	return nil
+}
