@@ -79,9 +79,9 @@ func (a *cutting) Prove(ctx context.Context) (bool, string, error) {
 	var now link.Stats
 	_ = until(ctx, func() (bool, error) { // a wait that ran out is told by the counters
 		now = a.link.Stats()
-		return cuts(now) > cuts(a.before), nil
+		return now.Cut > a.before.Cut, nil
 	})
-	n := cuts(now) - cuts(a.before)
+	n := now.Cut - a.before.Cut
 	bytes := passed(now, a.dir) - passed(a.before, a.dir)
 	if n == 0 {
 		return false, fmt.Sprintf("%s %s: not cut, only %d of %d bytes passed", a.link.Name(), dirName(a.dir), bytes, a.after), nil

@@ -29,6 +29,14 @@ type Env struct {
 	Events func(rundir.NodeEvent)
 
 	lost *lostNodes
+	// since asks a server when its postmaster started.
+	since func(ctx context.Context, c *pgx.Conn) (string, error)
+}
+
+func postmasterStart(ctx context.Context, c *pgx.Conn) (string, error) {
+	var at string
+	err := c.QueryRow(ctx, "SELECT to_char(pg_postmaster_start_time(), 'HH24:MI:SS.MS')").Scan(&at)
+	return at, err
 }
 
 // lostNodes remembers which nodes were lost for good.
@@ -55,6 +63,9 @@ func (e Env) withDefaults() Env {
 	}
 	if e.lost == nil {
 		e.lost = &lostNodes{names: map[string]bool{}}
+	}
+	if e.since == nil {
+		e.since = postmasterStart
 	}
 	return e
 }

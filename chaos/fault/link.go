@@ -11,7 +11,9 @@ import (
 type Link interface {
 	Name() string
 	Addr() string // where it listens
-	Set(link.Direction, link.Gate)
+	// Update changes the gate of a direction in one step. f sees in CutAfter what is left
+	// until the cut, 0 once it acted, and must not call the link.
+	Update(d link.Direction, f func(link.Gate) link.Gate)
 	Reset(ctx context.Context) (int, error)
 	Stats() link.Stats
 }

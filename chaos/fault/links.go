@@ -16,6 +16,7 @@ type Links struct {
 
 	mu   sync.Mutex
 	ends map[end][]*effect
+	cuts map[end]int64 // CutAfter of the gate that was set last
 }
 
 // end is one direction of one link.
@@ -27,14 +28,13 @@ type end struct {
 // effect is one fault's share in a gate.
 type effect struct {
 	fault int // its id in the plan
-	gate  link.Gate
-	// A cut acts once, so a gate that is set anew must ask only for what is left of it.
-	armedCuts, armedBytes int64
+	// gate is its share. A cut acts once: CutAfter counts down to what is left of it.
+	gate link.Gate
 }
 
 // NewLinks composes the effects on the links that lookup finds.
 func NewLinks(lookup func(name string) (Link, bool)) *Links {
-	return &Links{lookup: lookup, ends: map[end][]*effect{}}
+	return &Links{lookup: lookup, ends: map[end][]*effect{}, cuts: map[end]int64{}}
 }
 
 // Get finds a link by its name.
@@ -46,7 +46,7 @@ func (ls *Links) Get(name string) (Link, error) {
 	return l, nil
 }
 
-// Hold adds a fault's gate to the ends and returns what takes it away again, which
+// hold adds a fault's gate to the ends and returns what takes it away again, which
 // may be called more than once.
 func (ls *Links) hold(fault int, gate link.Gate, ends ...end) (release func(), err error) {
 	for _, e := range ends {
@@ -59,42 +59,52 @@ func (ls *Links) hold(fault int, gate link.Gate, ends ...end) (release func(), e
 	mine := make([]*effect, len(ends))
 	for i, e := range ends {
 		l, _ := ls.lookup(e.link)
-		s := l.Stats()
-		mine[i] = &effect{fault: fault, gate: gate, armedCuts: cuts(s), armedBytes: passed(s, e.dir)}
-		ls.ends[e] = append(ls.ends[e], mine[i])
-		ls.set(e, l)
+		mine[i] = &effect{fault: fault, gate: gate}
+		ls.change(e, l, func() { ls.ends[e] = append(ls.ends[e], mine[i]) })
 	}
 	return func() {
 		ls.mu.Lock()
 		defer ls.mu.Unlock()
 		for i, e := range ends {
-			at := slices.Index(ls.ends[e], mine[i])
-			if at < 0 {
+			if !slices.Contains(ls.ends[e], mine[i]) {
 				continue
 			}
-			ls.ends[e] = slices.Delete(ls.ends[e], at, at+1)
-			if l, ok := ls.lookup(e.link); ok {
-				ls.set(e, l)
-			}
+			l, _ := ls.lookup(e.link)
+			ls.change(e, l, func() {
+				ls.ends[e] = slices.DeleteFunc(ls.ends[e], func(f *effect) bool { return f == mine[i] })
+			})
 		}
 	}, nil
 }
 
-// set puts the sum of the effects at e on the link. mu is held.
-func (ls *Links) set(e end, l Link) {
-	s := l.Stats()
-	gates := make([]link.Gate, 0, len(ls.ends[e]))
-	for _, f := range ls.ends[e] {
-		g := f.gate
-		if g.CutAfter > 0 {
-			g.CutAfter = max(1, g.CutAfter-(passed(s, e.dir)-f.armedBytes))
-			if cuts(s) > f.armedCuts {
-				g.CutAfter = 0
-			}
+// change changes the effects at e and sets the gate to their new sum, in one step. mu is held.
+func (ls *Links) change(e end, l Link, edit func()) {
+	l.Update(e.dir, func(now link.Gate) link.Gate {
+		ls.spend(e, now.CutAfter)
+		edit()
+		gates := make([]link.Gate, len(ls.ends[e]))
+		for i, f := range ls.ends[e] {
+			gates[i] = f.gate
 		}
-		gates = append(gates, g)
+		sum := compose(gates)
+		ls.cuts[e] = sum.CutAfter
+		return sum
+	})
+}
+
+// spend takes from the effects at e what their cuts have used up since the gate was set, of
+// which left bytes remain, so that setting it anew does not arm them again.
+func (ls *Links) spend(e end, left int64) {
+	was := ls.cuts[e]
+	for _, f := range ls.ends[e] {
+		switch {
+		case f.gate.CutAfter == 0 || was == 0:
+		case f.gate.CutAfter == was && left == 0:
+			f.gate.CutAfter = 0 // it has acted
+		default:
+			f.gate.CutAfter = max(1, f.gate.CutAfter-(was-left))
+		}
 	}
-	l.Set(e.dir, compose(gates))
 }
 
 // stalledBy are the ids of the faults other than mine that stall a direction of the link.

@@ -114,10 +114,9 @@ func serves(ctx context.Context, env Env, name string) (string, error) {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		err := env.with(ctx, name, func(c *pgx.Conn) error {
-			if err := c.QueryRow(ctx, "SELECT to_char(pg_postmaster_start_time(), 'HH24:MI:SS.MS')").Scan(&since); err != nil {
-				return fmt.Errorf("query %s: %w", name, err)
-			}
-			return nil
+			var err error
+			since, err = env.since(ctx, c)
+			return err
 		})
 		var gone *NotApplicable
 		if errors.As(err, &gone) {

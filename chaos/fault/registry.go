@@ -1,11 +1,5 @@
 package fault
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
-
 // All lists every fault, in the order of docs/faults.md.
 func All() []Fault {
 	return []Fault{
@@ -49,36 +43,4 @@ func Drawable() []string {
 		}
 	}
 	return names
-}
-
-// Select resolves what a user asked for into names: a list of faults to draw, or, with a
-// dash before each, of faults to leave out. An empty spec is all that can be drawn.
-// Mixing both forms starts from all if the first entry has a dash.
-func Select(spec []string) ([]string, error) {
-	all := Drawable()
-	var chosen []string
-	for i, entry := range spec {
-		name, without := strings.CutPrefix(strings.TrimSpace(entry), "-")
-		if !slices.Contains(all, name) {
-			if f, ok := ByName(name); ok && f.Class() == ForGood {
-				return nil, fmt.Errorf("fault %q belongs to the round and cannot be chosen", name)
-			}
-			return nil, fmt.Errorf("no fault %q (there are: %s)", name, strings.Join(all, ", "))
-		}
-		if without {
-			if i == 0 {
-				chosen = slices.Clone(all)
-			}
-			chosen = slices.DeleteFunc(chosen, func(n string) bool { return n == name })
-		} else if !slices.Contains(chosen, name) {
-			chosen = append(chosen, name)
-		}
-	}
-	if len(spec) == 0 {
-		chosen = all
-	}
-	if len(chosen) == 0 {
-		return nil, fmt.Errorf("no fault is left to draw")
-	}
-	return chosen, nil
 }

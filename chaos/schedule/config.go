@@ -37,10 +37,16 @@ func (c Config) withDefaults() (Config, error) {
 	if len(c.Faults) == 0 {
 		c.Faults = fault.Drawable()
 	}
+	drawable := fault.Drawable()
+	var draw []string
 	for _, name := range c.Faults {
-		if !slices.Contains(fault.Drawable(), name) {
-			return c, fmt.Errorf("schedule: fault %q cannot be drawn", name)
+		if _, ok := fault.ByName(name); !ok {
+			return c, fmt.Errorf("schedule: no fault %q", name)
+		}
+		if slices.Contains(drawable, name) {
+			draw = append(draw, name)
 		}
 	}
+	c.Faults = draw
 	return c, nil
 }

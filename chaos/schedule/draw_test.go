@@ -280,11 +280,21 @@ func TestBadConfig(t *testing.T) {
 		"one node":      {Nodes: nodes(1), Chaos: 10 * time.Second},
 		"too short":     {Nodes: nodes(3), Chaos: time.Second},
 		"unknown fault": {Nodes: nodes(3), Chaos: 10 * time.Second, Faults: []string{"flood"}},
-		"loss by name":  {Nodes: nodes(3), Chaos: 10 * time.Second, Faults: []string{"loss"}},
 		"unknown node":  {Nodes: nodes(3), Chaos: 10 * time.Second, Failed: "n9"},
 	} {
 		if _, err := Draw(1, 1, cfg); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// The loss of a node is the round's own: naming it among the faults neither adds nor removes anything.
+func TestLossByName(t *testing.T) {
+	r, err := Draw(1, 1, Config{Nodes: nodes(3), Chaos: 10 * time.Second, Faults: []string{"loss"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Faults) != 2 || r.Faults[0].Name != "subscription_disabled" || r.Faults[1].Name != "loss" {
+		t.Errorf("plan: %+v", r.Faults)
 	}
 }

@@ -32,6 +32,9 @@ func (d *drawing) stress() {
 
 // candidate draws a fault. The first of a round begins early.
 func (d *drawing) candidate(first bool) (rundir.PlannedFault, bool) {
+	if len(d.cfg.Faults) == 0 {
+		return rundir.PlannedFault{}, false
+	}
 	f, ok := fault.ByName(d.cfg.Faults[d.r.IntN(len(d.cfg.Faults))])
 	if !ok {
 		return rundir.PlannedFault{}, false
