@@ -1,5 +1,11 @@
-// Package pglogical is the engine.Engine of 2ndQuadrant's pglogical 2.4, on
-// PostgreSQL 15 to 18: a full mesh, nothing forwarded, the last update wins.
+// Package pglogical is the engine for pglogical 2.4: a full mesh of subscriptions,
+// nothing forwarded, last update wins.
 //
-// It imports topology/engine; chaos, cmd and tests of topology import it.
+// What its adapter has to know of it: a slot and its replication origin are both
+// called pgl_<database>_<provider>_<subscription>; the manager process starts an apply
+// worker that failed no sooner than five seconds after the failure, unless the
+// subscription was disabled and enabled meanwhile; apply workers have no receive
+// timeout of their own, so a silent link is noticed by the provider alone (wal_sender_timeout);
+// and of a provider's conninfo it overrides connect_timeout (30 s) and keepalives (20 s), leaving
+// tcp_user_timeout.
 package pglogical

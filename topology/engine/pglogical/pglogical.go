@@ -3,6 +3,7 @@ package pglogical
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,240 +15,235 @@ import (
 	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
-// pollPause lies between two looks at the state of a subscription.
-const pollPause = 20 * time.Millisecond
-
-// Engine is pglogical. It holds no state.
+// Engine is the adapter. Its zero value is ready.
 type Engine struct{}
 
 var _ engine.Engine = Engine{}
 
-// New is the engine.
+// New is the pglogical engine.
 func New() Engine { return Engine{} }
 
 // Name is "pglogical".
 func (Engine) Name() string { return "pglogical" }
 
-// Available looks for the library and reads the default version from the control file.
+// Available looks for the extension's files.
 func (Engine) Available(libDir, shareDir string) (string, error) {
-	lib := filepath.Join(libDir, "pglogical.so")
-	if _, err := os.Stat(lib); err != nil {
-		return "", fmt.Errorf("no pglogical: %s is missing", lib)
+	for _, lib := range []string{"pglogical.so", "pglogical_output.so"} {
+		if _, err := os.Stat(filepath.Join(libDir, lib)); err != nil {
+			return "", fmt.Errorf("no pglogical: %w", err)
+		}
 	}
-	control := filepath.Join(shareDir, "extension", "pglogical.control")
-	f, err := os.Open(control)
+	f, err := os.Open(filepath.Join(shareDir, "extension", "pglogical.control"))
 	if err != nil {
 		return "", fmt.Errorf("no pglogical: %w", err)
 	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if key, value, ok := strings.Cut(s.Text(), "="); ok && strings.TrimSpace(key) == "default_version" {
+	defer func() { _ = f.Close() }()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		key, value, ok := strings.Cut(lines.Text(), "=")
+		if ok && strings.TrimSpace(key) == "default_version" {
 			return strings.Trim(strings.TrimSpace(value), "'"), nil
 		}
 	}
-	return "", fmt.Errorf("no pglogical: %s names no default_version", control)
+	return "", fmt.Errorf("%s names no default_version", f.Name())
 }
 
-// Settings are what pglogical needs of a server. Timeouts are short, so that a dead
-// link is noticed within seconds; apply commits asynchronously, pglogical's own default.
+// Settings for servers.
 func (Engine) Settings(int) map[string]string {
 	return map[string]string{
 		"shared_preload_libraries":      "pglogical",
-		"wal_level":                     "logical",
-		"track_commit_timestamp":        "on",
 		"pglogical.conflict_resolution": "last_update_wins",
-		"pglogical.conflict_log_level":  "log",
-		"pglogical.synchronous_commit":  "off",
-		"output_plugin_libraries":       "pgoutput, test_decoding, pglogical_output",
+		// Every resolved conflict is in the server log, so that a row which lost is explained.
+		"pglogical.conflict_log_level": "log",
+		// pglogical's default, said aloud: apply workers do not wait for their commits.
+		"pglogical.synchronous_commit": "off",
 	}
 }
 
-// subscription is the name of the subscription by which subscriber reads provider. It is
-// part of the slot's name on the provider, so it must differ from subscriber to subscriber.
-func subscription(subscriber, provider string) string { return subscriber + "_from_" + provider }
+// subscription is the name of a subscriber's subscription to a provider. It is also the walsender's
+// application_name and the end of the slot's name.
+func subscription(provider, subscriber string) string { return "sub_" + provider + "_" + subscriber }
 
-// Wire makes every member a node and subscribes each to each other.
-func (e Engine) Wire(ctx context.Context, members []engine.Member) error {
-	// All nodes must exist before anybody subscribes.
-	if err := engine.EachMember(ctx, members, func(ctx context.Context, m engine.Member, c *pgx.Conn) error {
-		if _, err := c.Exec(ctx, "CREATE EXTENSION IF NOT EXISTS pglogical"); err != nil {
-			return err
+// peerOptions are added to the conninfo of a provider where it does not have them. A provider that
+// is gone without a word is then noticed in seconds where TCP can notice it at all.
+var peerOptions = []struct{ key, value string }{
+	{"connect_timeout", "3"},
+	{"keepalives", "1"}, {"keepalives_idle", "2"}, {"keepalives_interval", "1"}, {"keepalives_count", "3"},
+	{"tcp_user_timeout", "5000"},
+}
+
+func peerDSN(dsn string) string {
+	for _, o := range peerOptions {
+		if !strings.Contains(" "+dsn, " "+o.key+"=") {
+			dsn += " " + o.key + "=" + o.value
 		}
-		_, err := c.Exec(ctx, `SELECT pglogical.create_node($1::name, $2)
-			WHERE NOT EXISTS (SELECT FROM pglogical.local_node)`, m.Name, m.DSN)
-		return err
-	}); err != nil {
-		return fmt.Errorf("create pglogical nodes: %w", err)
 	}
-	return engine.EachMember(ctx, members, func(ctx context.Context, m engine.Member, c *pgx.Conn) error {
-		for _, p := range members {
-			if p.Name == m.Name {
-				continue
-			}
-			if err := e.subscribe(ctx, c, p, m.Name); err != nil {
-				return fmt.Errorf("subscribe to %s: %w", p.Name, err)
-			}
-		}
-		for _, p := range members {
-			if p.Name == m.Name {
-				continue
-			}
-			if err := e.waitStatus(ctx, c, p.Name, "replicating"); err != nil {
-				return err
+	return dsn
+}
+
+// AddTables puts tables into the replication sets default and default_insert_only.
+func (Engine) AddTables(ctx context.Context, c *pgx.Conn, keyed, insertOnly []string) error {
+	add := func(set string, tables []string) error {
+		for _, t := range tables {
+			_, err := c.Exec(ctx, `SELECT pglogical.replication_set_add_table($1, $2::text::regclass, false)
+				WHERE NOT EXISTS (SELECT FROM pglogical.replication_set_table t JOIN pglogical.replication_set s ON s.set_id = t.set_id
+					WHERE s.set_name = $1 AND t.set_reloid = $2::text::regclass)`, set, t)
+			if err != nil {
+				return fmt.Errorf("adding table %s to replication set %s: %w", t, set, err)
 			}
 		}
 		return nil
-	})
-}
-
-func (Engine) subscribe(ctx context.Context, c *pgx.Conn, provider engine.Member, subscriber string) error {
-	dsn, ok := provider.PeerDSN[subscriber]
-	if !ok {
-		return fmt.Errorf("no conninfo by which %s reaches it", subscriber)
 	}
-	_, err := c.Exec(ctx, `SELECT pglogical.create_subscription(
-			subscription_name := $1::name, provider_dsn := $2,
-			synchronize_structure := false, synchronize_data := false, forward_origins := '{}')
-		WHERE NOT EXISTS (SELECT FROM pglogical.subscription WHERE sub_name = $1::name)`,
-		subscription(subscriber, provider.Name), dsn)
-	return err
-}
-
-// waitStatus waits until the subscription to provider has a status; ctx bounds the wait.
-func (e Engine) waitStatus(ctx context.Context, c *pgx.Conn, provider, want string) error {
-	for {
-		subs, err := e.Subscriptions(ctx, c)
-		if err != nil {
-			return err
-		}
-		status := "missing"
-		for _, s := range subs {
-			if s.Provider == provider {
-				status = s.Status
-			}
-		}
-		if status == want {
-			return nil
-		}
-		if err := engine.Pause(ctx, pollPause); err != nil {
-			return fmt.Errorf("subscription to %s is %s, not %s: %w", provider, status, want, err)
-		}
+	if err := add("default", keyed); err != nil {
+		return err
 	}
-}
-
-// AddTables puts the tables into the sets that every subscription subscribes to.
-func (Engine) AddTables(ctx context.Context, c *pgx.Conn, keyed, insertOnly []string) error {
-	for set, tables := range map[string][]string{"default": keyed, "default_insert_only": insertOnly} {
-		for _, t := range tables {
-			_, err := c.Exec(ctx, `SELECT pglogical.replication_set_add_table($1::name, $2::regclass, false)
-				WHERE NOT EXISTS (SELECT FROM pglogical.replication_set_table t
-				                    JOIN pglogical.replication_set s USING (set_id)
-				                   WHERE s.set_name = $1::name AND t.set_reloid = $2::regclass)`, set, t)
-			if err != nil {
-				return fmt.Errorf("add table %s to replication set %s: %w", t, set, err)
-			}
-		}
-	}
-	return nil
+	return add("default_insert_only", insertOnly)
 }
 
 // Subscriptions of the connected node.
 func (Engine) Subscriptions(ctx context.Context, c *pgx.Conn) ([]engine.Subscription, error) {
-	rows, err := c.Query(ctx, `
-		SELECT s.sub_name::text, n.node_name::text, st.status, s.sub_slot_name::text
-		  FROM pglogical.subscription s
-		  JOIN pglogical.node n ON n.node_id = s.sub_origin
-		  JOIN pglogical.show_subscription_status() st ON st.subscription_name = s.sub_name::text
-		 ORDER BY 2`)
+	rows, err := c.Query(ctx, `SELECT subscription_name, provider_node, status, slot_name
+		FROM pglogical.show_subscription_status() ORDER BY 1`)
 	if err != nil {
-		return nil, fmt.Errorf("read subscriptions: %w", err)
+		return nil, fmt.Errorf("listing subscriptions: %w", err)
 	}
-	subs, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (s engine.Subscription, err error) {
-		err = r.Scan(&s.Name, &s.Provider, &s.Status, &s.Slot)
-		s.Origin = s.Slot // pglogical gives both one name
+	all, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (engine.Subscription, error) {
+		var s engine.Subscription
+		err := r.Scan(&s.Name, &s.Provider, &s.Status, &s.Slot)
+		s.Origin = s.Slot
 		return s, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read subscriptions: %w", err)
+		return nil, fmt.Errorf("listing subscriptions: %w", err)
 	}
-	return subs, nil
+	return all, nil
 }
 
-// Disable stops the subscription to a provider and waits until its apply worker is gone.
-func (e Engine) Disable(ctx context.Context, c *pgx.Conn, provider string) error {
-	_, err := c.Exec(ctx, `SELECT pglogical.alter_subscription_disable(s.sub_name, true)
-		FROM pglogical.subscription s JOIN pglogical.node n ON n.node_id = s.sub_origin
-		WHERE n.node_name = $1::name`, provider)
-	if err != nil {
-		return fmt.Errorf("disable the subscription to %s: %w", provider, err)
+// find is the connected node's subscription to a provider: its name, and its id as the
+// names of its processes have it.
+func find(ctx context.Context, c *pgx.Conn, provider string) (name, id string, err error) {
+	err = c.QueryRow(ctx, `SELECT sub_name::text, sub_id::text FROM pglogical.subscription s
+		JOIN pglogical.node n ON n.node_id = s.sub_origin WHERE n.node_name = $1`, provider).Scan(&name, &id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", "", fmt.Errorf("no subscription to %s", provider)
 	}
-	for {
-		pids, err := e.ApplyWorkers(ctx, c, provider)
+	if err != nil {
+		return "", "", fmt.Errorf("looking for the subscription to %s: %w", provider, err)
+	}
+	return name, id, nil
+}
+
+// pollEvery is how often the server is asked about what sends no event.
+const pollEvery = 10 * time.Millisecond
+
+// Disable the subscription to a provider; the apply worker is gone afterwards.
+func (e Engine) Disable(ctx context.Context, c *pgx.Conn, provider string) error {
+	name, id, err := find(ctx, c, provider)
+	if err != nil {
+		return err
+	}
+	if _, err := c.Exec(ctx, `SELECT pglogical.alter_subscription_disable($1, true)`, name); err != nil {
+		return fmt.Errorf("disabling subscription %s: %w", name, err)
+	}
+	for again := time.Now(); ; {
+		pids, err := applyWorkers(ctx, c, id)
 		if err != nil {
 			return err
 		}
 		if len(pids) == 0 {
 			return nil
 		}
-		if err := engine.Pause(ctx, pollPause); err != nil {
-			return fmt.Errorf("disable the subscription to %s: apply worker %d is still there: %w", provider, pids[0], err)
+		// A worker that was just starting has missed the signal.
+		if time.Since(again) > 500*time.Millisecond {
+			again = time.Now()
+			if _, err := c.Exec(ctx, `SELECT pg_terminate_backend(p) FROM unnest($1::int[]) p`, pids); err != nil {
+				return fmt.Errorf("ending the apply worker of %s: %w", name, err)
+			}
+		}
+		if err := sleep(ctx, pollEvery); err != nil {
+			return fmt.Errorf("disabling subscription %s: its apply worker %v is still there: %w", name, pids, err)
 		}
 	}
 }
 
-// Enable starts the subscription to a provider again.
+// Enable the subscription to a provider.
 func (Engine) Enable(ctx context.Context, c *pgx.Conn, provider string) error {
-	_, err := c.Exec(ctx, `SELECT pglogical.alter_subscription_enable(s.sub_name, true)
-		FROM pglogical.subscription s JOIN pglogical.node n ON n.node_id = s.sub_origin
-		WHERE n.node_name = $1::name`, provider)
+	name, _, err := find(ctx, c, provider)
 	if err != nil {
-		return fmt.Errorf("enable the subscription to %s: %w", provider, err)
+		return err
+	}
+	if _, err := c.Exec(ctx, `SELECT pglogical.alter_subscription_enable($1, true)`, name); err != nil {
+		return fmt.Errorf("enabling subscription %s: %w", name, err)
 	}
 	return nil
 }
 
-// ApplyWorkers finds them by the application name that pglogical gives them,
-// "pglogical apply <database oid>:<subscription id>".
+// ApplyWorkers of the connected subscriber for a provider.
 func (Engine) ApplyWorkers(ctx context.Context, c *pgx.Conn, provider string) ([]int32, error) {
-	return pids(ctx, c, "apply workers for "+provider, `
-		SELECT a.pid
-		  FROM pglogical.subscription s
-		  JOIN pglogical.node n ON n.node_id = s.sub_origin
-		  JOIN pg_stat_activity a ON a.application_name LIKE format('pglogical apply %%:%s', s.sub_id)
-		 WHERE n.node_name = $1::name AND a.backend_type <> 'client backend'`, provider)
+	_, id, err := find(ctx, c, provider)
+	if err != nil {
+		return nil, err
+	}
+	return applyWorkers(ctx, c, id)
 }
 
-// WalSenders finds them by the slot that they read, whose name pglogical makes of the
-// database, the provider and the subscription.
+// applyWorkers finds processes by the name that pglogical gives them, "pglogical apply <database>:<subscription>".
+func applyWorkers(ctx context.Context, c *pgx.Conn, id string) ([]int32, error) {
+	rows, err := c.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pglogical apply %:' || $1
+		OR backend_type LIKE 'pglogical sync %:' || $1`, id)
+	if err != nil {
+		return nil, fmt.Errorf("listing apply workers: %w", err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+	if err != nil {
+		return nil, fmt.Errorf("listing apply workers: %w", err)
+	}
+	return pids, nil
+}
+
+// WalSenders of the connected provider for a subscriber.
 func (Engine) WalSenders(ctx context.Context, c *pgx.Conn, subscriber string) ([]int32, error) {
-	return pids(ctx, c, "walsenders for "+subscriber, `
-		SELECT r.active_pid
-		  FROM pglogical.local_node l
-		  JOIN pglogical.node n USING (node_id)
-		  JOIN pg_replication_slots r
-		    ON r.slot_name = pglogical.pglogical_gen_slot_name(current_database(), n.node_name, ($1 || '_from_' || n.node_name)::name)
-		 WHERE r.active_pid IS NOT NULL`, subscriber)
+	rows, err := c.Query(ctx, `SELECT pid FROM pg_stat_activity, pglogical.local_node l JOIN pglogical.node n USING (node_id)
+		WHERE backend_type = 'walsender' AND application_name = 'sub_' || n.node_name || '_' || $1`, subscriber)
+	if err != nil {
+		return nil, fmt.Errorf("listing walsenders: %w", err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+	if err != nil {
+		return nil, fmt.Errorf("listing walsenders: %w", err)
+	}
+	return pids, nil
 }
 
-func pids(ctx context.Context, c *pgx.Conn, what, query, arg string) ([]int32, error) {
-	rows, err := c.Query(ctx, query, arg)
+// DropNode removes the subscription to a lost node, and the slot that fed it, which would hold WAL for ever.
+// pglogical tries to reach the lost node to drop the slot there: with its link stalled that
+// takes until ctx is done; refuse the link first.
+func (e Engine) DropNode(ctx context.Context, c *pgx.Conn, failed string) error {
+	name, _, err := find(ctx, c, failed)
 	if err != nil {
-		return nil, fmt.Errorf("look for %s: %w", what, err)
+		return err
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowTo[int32])
-	if err != nil {
-		return nil, fmt.Errorf("look for %s: %w", what, err)
+	if _, err := c.Exec(ctx, `SELECT pglogical.drop_subscription($1)`, name); err != nil {
+		return fmt.Errorf("dropping subscription %s: %w", name, err)
 	}
-	return found, nil
-}
-
-// DropNode drops the subscription to a lost node, with its origin.
-func (Engine) DropNode(ctx context.Context, c *pgx.Conn, failed string) error {
-	_, err := c.Exec(ctx, `SELECT pglogical.drop_subscription(s.sub_name, true)
-		FROM pglogical.subscription s JOIN pglogical.node n ON n.node_id = s.sub_origin
-		WHERE n.node_name = $1::name`, failed)
+	_, err = c.Exec(ctx, `SELECT pg_drop_replication_slot(s.slot_name) FROM pg_replication_slots s,
+		pglogical.local_node l JOIN pglogical.node n USING (node_id)
+		WHERE s.database = current_database() AND NOT s.active
+		AND s.slot_name = pglogical.pglogical_gen_slot_name(current_database(), n.node_name, 'sub_' || n.node_name || '_' || $1)`, failed)
 	if err != nil {
-		return fmt.Errorf("drop the subscription to %s: %w", failed, err)
+		return fmt.Errorf("dropping the slot that fed %s: %w", failed, err)
 	}
 	return nil
+}
+
+// sleep waits for d or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
 }

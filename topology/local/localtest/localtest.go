@@ -1,0 +1,88 @@
+// Package localtest gives tests a wired local cluster.
+//
+// SPOCKCHAOS_TEST_PG_BIN names the PostgreSQL programs to use; without it the
+// newest installation that has pglogical is taken.
+package localtest
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+	"github.com/spockchaos/spockchaos/topology/local"
+)
+
+// Option changes what Start makes.
+type Option func(*config)
+
+type config struct {
+	opts  local.Options
+	wired bool
+}
+
+// With changes the cluster's options.
+func With(f func(*local.Options)) Option { return func(c *config) { f(&c.opts) } }
+
+// Unwired leaves the nodes without nodes and subscriptions.
+func Unwired() Option { return func(c *config) { c.wired = false } }
+
+// BinDir is the directory of the PostgreSQL programs that tests use.
+func BinDir(t testing.TB, eng engine.Engine) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	dir, _, _, err := local.FindPostgres(ctx, os.Getenv("SPOCKCHAOS_TEST_PG_BIN"), "", eng)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Start makes a cluster of n nodes, wired and ready, that is closed with the test. When the test
+// failed, the end of each node's log is in the test's log.
+func Start(t testing.TB, n int, opts ...Option) *local.Cluster {
+	t.Helper()
+	eng := pglogical.New()
+	cfg := config{wired: true, opts: local.Options{Nodes: n, Engine: eng, Seed: 1}}
+	for _, o := range opts {
+		o(&cfg)
+	}
+	if cfg.opts.BinDir == "" {
+		cfg.opts.BinDir = BinDir(t, eng)
+	}
+	if cfg.opts.Log == nil {
+		cfg.opts.Log = zaptest.NewLogger(t, zaptest.Level(zapcore.WarnLevel))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c, err := local.New(ctx, cfg.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, n := range c.Nodes() {
+				s, _ := n.Log(3000)
+				t.Logf("the log of %s ends:\n%s", n.Name(), s)
+			}
+		}
+		if err := c.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if cfg.wired {
+		if err := c.Wire(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Ready(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
