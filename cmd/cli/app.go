@@ -121,6 +121,7 @@ Exit status: 0 pass, 1 findings, 2 could not run, 3 inconclusive.`,
 		// Runnable, so that a wrong command name is an error and no help text.
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)

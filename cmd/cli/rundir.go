@@ -6,9 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // defaultRunDir is spockchaos-runs/<time>-<seed> in the working directory.
@@ -17,7 +16,7 @@ func defaultRunDir(now time.Time, seed uint64) string {
 }
 
 // checkRunDir says whether a run can be written to dir: it must be empty or not
-// exist, and be writable. It changes nothing.
+// exist, and be writable. It leaves nothing changed.
 func checkRunDir(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -25,7 +24,7 @@ func checkRunDir(dir string) error {
 		return fmt.Errorf("--report-dir %s: is not empty; a run needs a directory of its own", dir)
 	case err == nil:
 		return writable(dir, dir)
-	case errors.Is(err, unix.ENOTDIR):
+	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("--report-dir %s: is not a directory, or is below a file", dir)
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("--report-dir %s: %w", dir, errors.Unwrap(err))
@@ -50,8 +49,17 @@ func checkRunDir(dir string) error {
 	}
 }
 
+// writable tries it: permissions alone do not tell (root, read-only mounts, /proc).
 func writable(dir, where string) error {
-	if err := unix.Access(where, unix.W_OK|unix.X_OK); err != nil {
+	probe, err := os.MkdirTemp(where, ".spockchaos-*")
+	if err == nil {
+		err = os.Remove(probe)
+	}
+	if err != nil {
+		var p *fs.PathError
+		if errors.As(err, &p) {
+			err = p.Err
+		}
 		return fmt.Errorf("--report-dir %s: cannot write to %s: %w", dir, where, err)
 	}
 	return nil

@@ -1,0 +1,132 @@
+package config
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func testNames() Names {
+	return Names{Faults: []string{"partition", "kill", "pause"}, Workloads: []string{"ledger", "bank"}, Engines: []string{"pglogical"}, Topologies: []string{"local"}}
+}
+
+func newSet() (*Set, *pflag.FlagSet) {
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	return New(fs, testNames()), fs
+}
+
+func TestResolveNames(t *testing.T) {
+	for _, c := range []struct{ in, want, wrong string }{
+		{"kill", "kill", ""},
+		{"pause,partition", "partition pause", ""},
+		{" kill , pause ", "kill pause", ""},
+		{"-kill", "partition pause", ""},
+		{"-kill,-pause", "partition", ""},
+		{"kill,-pause", "kill", ""},
+		{"-pause,kill,pause", "kill", ""},
+		{"all", "partition kill pause", ""},
+		{"all,-kill", "partition pause", ""},
+		{"kill,kill", "kill", ""},
+		{"", "", "empty name"},
+		{"-", "", `no fault ""`},
+		{"-all", "", `no fault "all"`},
+		{"Kill", "", `no fault "Kill"`},
+		{"-partition,-kill,-pause", "", "leaves no fault"},
+	} {
+		got, err := ResolveNames(c.in, "fault", testNames().Faults, true)
+		if strings.Join(got, " ") != c.want || (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%q: got %q, %v; want %q, %q", c.in, got, err, c.want, c.wrong)
+		}
+	}
+}
+
+func TestLoudness(t *testing.T) {
+	for _, c := range []struct {
+		args, env      []string
+		quiet, verbose bool
+	}{
+		{[]string{"-v"}, []string{"SPOCKCHAOS_QUIET=true"}, false, true},
+		{[]string{"-q"}, []string{"SPOCKCHAOS_VERBOSE=1"}, true, false},
+		{nil, []string{"SPOCKCHAOS_VERBOSE=1"}, false, true},
+	} {
+		s, fs := newSet()
+		if err := fs.Parse(c.args); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Load(c.env, ""); err != nil || s.Quiet != c.quiet || s.Verbose != c.verbose {
+			t.Errorf("%v %v: quiet %v, verbose %v, %v", c.args, c.env, s.Quiet, s.Verbose, err)
+		}
+	}
+}
+
+// Whatever the list is, it resolves to known names without repeats, in their order, or to an error.
+func FuzzFaultList(f *testing.F) {
+	for _, s := range []string{"kill", "-kill", "all,-pause", ",", "-", "kill,,", "-kill,-pause,-partition"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		known := testNames().Faults
+		got, err := ResolveNames(s, "fault", known, true)
+		if err != nil {
+			if got != nil {
+				t.Errorf("%q: %v with an error", s, got)
+			}
+			return
+		}
+		last := -1
+		for _, name := range got {
+			i := slices.Index(known, name)
+			if i <= last {
+				t.Fatalf("%q: %v", s, got)
+			}
+			last = i
+		}
+		if len(got) == 0 {
+			t.Errorf("%q: no fault and no error", s)
+		}
+		again, err := ResolveNames(strings.Join(got, ","), "fault", known, true)
+		if err != nil || !slices.Equal(again, got) {
+			t.Errorf("%q: %v, then %v, %v", s, got, again, err)
+		}
+	})
+}
+
+// No file makes the reader panic; what it takes is printed as a file that gives the same.
+func FuzzYAML(f *testing.F) {
+	s, _ := newSet()
+	text, err := s.YAML()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	for _, t := range []string{"nodes: 3", "faults: [kill]\n", "a: b: c", "- x", "nodes: !!int 3", "x: &a 1\ny: *a", "<<: *x", "rate: .inf", "rate: .nan", "nodes: 0x3", "pg-ver: 017", "? nodes\n: 3", "{nodes: 3}", "report-dir: |\n  a\n", "\"nodes\": 3", "keep: yes", "seed: 1_000", "rate: -0.0", "report-dir: \"\\u0001\""} {
+		f.Add([]byte(t))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, _ := newSet()
+		if err := s.loadYAML("c.yaml", text); err != nil {
+			if !strings.HasPrefix(err.Error(), "c.yaml:") || strings.ContainsAny(err.Error(), "\x00\x1b") {
+				t.Errorf("error %q", err)
+			}
+			return
+		}
+		first, err := s.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, _ := newSet()
+		if err := again.loadYAML("c.yaml", first); err != nil {
+			t.Fatalf("%v\n%s", err, first)
+		}
+		if second, _ := again.YAML(); string(second) != string(first) {
+			t.Errorf("first\n%s\nsecond\n%s", first, second)
+		}
+	})
+}
