@@ -35,6 +35,7 @@ build:
 
 # Packages are installed while the program is compiled.
 run:
+	@$(PREFIX)/deps.sh --possible build run
 	@$(MAKE) --no-print-directory -j2 deps build
 	./bin/spockchaos run --duration 2m $(ARGS)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# deps.sh WHAT… installs what is missing for WHAT out of:
+# deps.sh [--possible] WHAT… installs what is missing for WHAT out of:
 #
 #   build  a Go toolchain, and certificates to fetch modules with
 #   run    PostgreSQL with pglogical
@@ -7,6 +7,7 @@
 #
 # Debian packages are installed as root or through sudo without a password;
 # where neither is possible the one command to run is printed, and the exit status is 2.
+# With --possible it only says whether it could: nothing is installed.
 # When nothing is missing it asks nobody and takes a few milliseconds.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -50,6 +51,11 @@ need_test() {
 	command -v "${CC:-gcc}" >/dev/null && [ -e /usr/include/stdlib.h ] || missing+=(gcc libc6-dev)
 }
 
+possible=
+if [ "${1:-}" = --possible ]; then
+	possible=1
+	shift
+fi
 for what in "$@"; do
 	case $what in
 	build) need_build ;;
@@ -73,6 +79,8 @@ if [ "$(id -u)" != 0 ]; then
 		exit 2
 	fi
 fi
+
+[ -z "$possible" ] || exit 0
 
 # One installation at a time: make -j may call this script twice.
 mkdir -p "$repo/.cache"
@@ -100,14 +108,19 @@ if [ ! -e "$policy" ]; then
 	"${root[@]}" chmod 755 "$policy"
 fi
 
-say "installing ${missing[*]}"
+log=$repo/.cache/deps.log
+say "installing ${missing[*]} (apt's own words: $log)"
+: >"$log"
 options=(-q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o APT::Color=0)
-apt() { "${root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 apt-get "${options[@]}" "$@" </dev/null >&2; }
+apt() { "${root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 apt-get "${options[@]}" "$@" </dev/null >>"$log" 2>&1; }
 
 # Fresh images have no package lists, long-lived machines old ones: with none of
 # our packages in the lists, or with a failed first attempt, fetch the lists and try (again).
 known() { apt-cache show --no-all-versions "${missing[@]}" >/dev/null 2>&1; }
 if ! known || ! apt "${install[@]:1}"; then
 	apt update || say "apt-get update failed; trying with the lists that are there"
-	apt "${install[@]:1}" || die "could not install ${missing[*]} (apt's own words are above); run by hand: apt-get update && ${install[*]}"
+	if ! apt "${install[@]:1}"; then
+		tail -n 20 "$log" >&2
+		die "could not install ${missing[*]}; run by hand: apt-get update && ${install[*]}"
+	fi
 fi

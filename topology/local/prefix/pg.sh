@@ -154,8 +154,13 @@ download() {
 	local packages=("postgresql-$version" "postgresql-$version-pglogical")
 	command -v patchelf >/dev/null || packages+=(patchelf)
 	local out=$work/apt.log
-	APT_CONFIG=$work/apt.conf apt-get -q update </dev/null >"$out" 2>&1 ||
+	if ! APT_CONFIG=$work/apt.conf apt-get -q update </dev/null >"$out" 2>&1; then
+		# Old lists are refused, as on the machine itself: whether a stale mirror is to be
+		# trusted is for the machine's own apt settings to say (Acquire::Check-Valid-Until).
+		! grep -q 'is expired' "$out" ||
+			die "the mirror $uri is stale: $(grep -m 1 'is expired' "$out" | sed 's/^E: //')"
 		die "fetching the package lists of $suite failed: $(tail -n 3 "$out")"
+	fi
 	APT_CONFIG=$work/apt.conf apt-get -q -y -d install "${packages[@]}" </dev/null >"$out" 2>&1 ||
 		die "fetching ${packages[*]} of $suite failed: $(tail -n 3 "$out")"
 }
