@@ -26,9 +26,9 @@ func (kill) Draw(r *rand.Rand, w World) (string, Params) { return drawNode(r, w)
 func (kill) Touches(w World, target string, _ Params) (Reach, error) { return wholeNode(w, target) }
 
 func (kill) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
-	how := "SIGKILL"
+	how := "kill"
 	if n := env.Cluster.Node(f.Target); n != nil {
-		how = n.Means()
+		how += " by " + n.Means()
 	}
 	return takeDown(ctx, env, f.Target, topology.StopKill, rundir.EventKill, how)
 }

@@ -16,7 +16,7 @@ func TestNodeFaults(t *testing.T) {
 		name, proof string
 		events      []rundir.EventKind
 	}{
-		{"kill", "SIGKILL: all 3 processes of n2 are gone", []rundir.EventKind{rundir.EventKill, rundir.EventStart}},
+		{"kill", "kill by SIGKILL: all 3 processes of n2 are gone", []rundir.EventKind{rundir.EventKill, rundir.EventStart}},
 		{"immediate_stop", "immediate shutdown: all 3 processes", []rundir.EventKind{rundir.EventImmediate, rundir.EventStart}},
 		{"restart", "fast shutdown: all 3 processes", []rundir.EventKind{rundir.EventStop, rundir.EventStopped, rundir.EventStart}},
 		{"pause", "are stopped", []rundir.EventKind{rundir.EventPause, rundir.EventResume}},

@@ -1,0 +1,57 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+)
+
+// leftovers looks on a survivor for what a rescue should have taken away or put
+// back. It is called when all faults were healed, so nothing else may be missing.
+func (r *round) leftovers(ctx context.Context, c *pgx.Conn, node string) ([]rundir.Leftover, error) {
+	var found []rundir.Leftover
+	add := func(what, name, detail string) {
+		found = append(found, rundir.Leftover{Node: node, What: what, Name: name, Detail: detail})
+	}
+	subs, err := r.engine.Subscriptions(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("look for leftovers on %s: %w", node, err)
+	}
+	for _, s := range subs {
+		switch {
+		case r.plan.Kind == rundir.KindLoss && s.Provider == r.plan.Failed:
+			add("subscription to the failed node", s.Name, s.Status)
+		case s.Status == "disabled":
+			add("subscription disabled", s.Name, "provider "+s.Provider)
+		}
+	}
+	rows, err := c.Query(ctx, leftoversSQL)
+	if err != nil {
+		return nil, fmt.Errorf("look for leftovers on %s: %w", node, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var what, name, detail string
+		if err := rows.Scan(&what, &name, &detail); err != nil {
+			return nil, fmt.Errorf("look for leftovers on %s: %w", node, err)
+		}
+		add(what, name, detail)
+	}
+	return found, rows.Err()
+}
+
+// leftoversSQL finds clone slots, disabled triggers and sessions of a rescue that never ended.
+const leftoversSQL = `
+SELECT 'clone slot', slot_name::text, coalesce('restart_lsn ' || restart_lsn, 'no restart_lsn')
+  FROM pg_replication_slots WHERE slot_name LIKE 'spk\_rescue\_clone%'
+UNION ALL
+SELECT 'trigger disabled', t.tgname::text, t.tgrelid::regclass::text
+  FROM pg_trigger t WHERE t.tgenabled = 'D' AND NOT t.tgisinternal
+UNION ALL
+SELECT 'session', a.application_name, 'pid ' || a.pid || ': ' || left(a.query, 60)
+  FROM pg_stat_activity a
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
+   AND a.query ILIKE '%spock.recover%' AND a.state <> 'idle'`

@@ -1,0 +1,77 @@
+package chaos
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"github.com/spockchaos/spockchaos/topology"
+)
+
+// managerCallLimit bounds one call of the manager function. The function itself
+// waits for a silent peer no longer than its own, shorter limit.
+const managerCallLimit = 15 * time.Second
+
+// manager plays the part of the manager worker on one node: it calls
+// spock.advance_recovery_slot_to_min_position() every period, on the node itself.
+type manager struct {
+	node   topology.Node
+	period time.Duration
+	log    *zap.Logger
+	calls  atomic.Int64 // that returned without error
+}
+
+// run calls the function until ctx is done. A node that is down is tried again
+// each period: the manager of a real node would be down with it.
+func (m *manager) run(ctx context.Context) {
+	var conn *pgx.Conn
+	defer func() { closeConn(conn) }()
+	tick := time.NewTicker(m.period)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		conn = m.call(ctx, conn)
+	}
+}
+
+// call makes one call and returns the connection to use next time, nil if it broke.
+func (m *manager) call(ctx context.Context, conn *pgx.Conn) *pgx.Conn {
+	ctx, cancel := context.WithTimeout(ctx, managerCallLimit)
+	defer cancel()
+	if conn == nil {
+		c, err := pgx.Connect(ctx, m.node.DSN())
+		if err != nil {
+			m.log.Debug("manager: cannot reach its node", zap.String("node", m.node.Name()), zap.Error(err))
+			return nil
+		}
+		conn = c
+	}
+	if _, err := conn.Exec(ctx, "SELECT spock.advance_recovery_slot_to_min_position()"); err != nil {
+		if ctx.Err() == nil {
+			m.log.Debug("manager: call failed", zap.String("node", m.node.Name()), zap.Error(err))
+		}
+		if conn.IsClosed() {
+			return nil
+		}
+		return conn
+	}
+	m.calls.Add(1)
+	return conn
+}
+
+// closeConn closes a connection that may be nil or whose server may be gone.
+func closeConn(c *pgx.Conn) {
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.Close(ctx) // best effort: the server may be killed or stopped
+}

@@ -1,0 +1,326 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spockchaos/spockchaos/chaos/fault"
+	"github.com/spockchaos/spockchaos/chaos/watch"
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/workload"
+)
+
+// startWatching starts the watcher, the observers and the managers.
+func (r *round) startWatching(ctx context.Context, b *background) error {
+	samples, err := rundir.OpenLines(filepath.Join(r.dir, rundir.SamplesFile))
+	if err != nil {
+		return err
+	}
+	r.watcher, err = watch.NewWatcher(watch.Options{
+		Nodes: r.cluster.Nodes(), Engine: r.engine, Samples: samples, Clock: r.deps.Clock, Log: r.log,
+	})
+	if err != nil {
+		return errors.Join(err, samples.Close())
+	}
+	observations, err := rundir.OpenLines(filepath.Join(r.dir, rundir.ObservationsFile))
+	if err != nil {
+		return errors.Join(err, samples.Close())
+	}
+	observers, err := watch.NewObservers(watch.ObserverOptions{
+		Nodes: r.cluster.Nodes(), Workload: r.description, Observations: observations, Clock: r.deps.Clock, Log: r.log,
+	})
+	if err != nil {
+		return errors.Join(err, samples.Close(), observations.Close())
+	}
+	b.goRun(func() error { return errors.Join(r.watcher.Run(ctx), samples.Close()) })
+	b.goRun(func() error { return errors.Join(observers.Run(ctx), observations.Close()) })
+	for _, n := range r.cluster.Nodes() {
+		m := &manager{node: n, period: r.cfg.ManagerPeriod, log: r.log}
+		b.goRun(func() error { m.run(ctx); return nil })
+	}
+	return nil
+}
+
+// startWorkload starts every session.
+func (r *round) startWorkload(ctx context.Context, b *background) {
+	b.goRun(func() error {
+		return workload.Run(ctx, workload.RunOptions{
+			Workload:   r.description,
+			DSN:        func(node string) string { return r.cluster.LinkDSN(topology.Client, node) },
+			HistoryDir: filepath.Join(r.dir, rundir.HistoryDir),
+			Config:     r.workloadConfig(),
+			Log:        r.log,
+			Clock:      r.deps.Clock,
+			Stats:      r.stats,
+		})
+	})
+}
+
+// baseline waits until a write of every session is on every node.
+func (r *round) baseline(ctx context.Context) error {
+	all := r.sessionIDs("")
+	g, gctx := errgroup.WithContext(ctx)
+	for _, n := range r.cluster.Nodes() {
+		what := "baseline: a write of every session on " + n.Name()
+		g.Go(func() error {
+			return onNode(gctx, r.cluster, n.Name(), func(c *pgx.Conn) error {
+				return poll(gctx, baselineLimit, what, func(ctx context.Context) (bool, error) {
+					var seen int
+					err := c.QueryRow(ctx, `SELECT count(*) FROM unnest($1::int[]) s
+						WHERE EXISTS (SELECT FROM chaos.ledger l WHERE l.session = s)`, all).Scan(&seen)
+					return seen == len(all), err
+				})
+			})
+		})
+	}
+	return g.Wait()
+}
+
+// chaos runs the schedule: until the failed node is lost, or in a crash round until
+// every fault was healed. Faults that may outlast the loss stay on.
+func (r *round) chaos(ctx context.Context) error {
+	lost := make(chan struct{})
+	env := fault.Env{
+		Cluster: r.cluster, Engine: r.engine, Log: r.log, Clock: r.deps.Clock, Events: r.event,
+		Connect: func(ctx context.Context, node string) (*pgx.Conn, error) {
+			return pgx.Connect(ctx, r.cluster.Node(node).DSN())
+		},
+	}
+	exec := fault.NewExecutor(env, func(f rundir.Fault) {
+		if err := r.faults.Append(f); err != nil {
+			r.log.Error("cannot record a fault", zap.Error(err))
+		}
+		if f.Effect {
+			r.firstFault.CompareAndSwap(0, f.StartedAt.UnixNano())
+		}
+		if r.plan.Kind == rundir.KindLoss && f.ID == r.plan.LossID {
+			r.lost(f)
+			close(lost)
+		}
+	})
+	r.exec.Store(exec)
+	planCtx, running := newBackground(ctx)
+	r.plans = running
+	done := make(chan struct{})
+	running.goRun(func() error {
+		defer close(done)
+		return exec.Run(planCtx, r.plan.Faults, r.deps.Clock())
+	})
+	if r.plan.Kind == rundir.KindCrash {
+		lost = nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-lost:
+		return nil
+	case <-done:
+	}
+	select {
+	case <-lost: // both at once
+		return nil
+	default:
+	}
+	if r.plan.Kind == rundir.KindLoss {
+		return errors.Join(running.stop(), errors.New("the schedule ended without the loss of "+r.plan.Failed))
+	}
+	return nil
+}
+
+// lost notes when the failed node was lost.
+func (r *round) lost(f rundir.Fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.LostAt = f.StartedAt
+}
+
+// rescue runs the runbook for the lost node: stop what still reads from it, see who has
+// how much of it, and bring every survivor level with the one that has most.
+func (r *round) rescue(ctx context.Context) error {
+	resc := r.rescuer()
+	fenceCtx, cancel := context.WithTimeout(ctx, fenceLimit)
+	defer cancel()
+	if err := resc.fence(fenceCtx, r.state.Survivors); err != nil {
+		return err
+	}
+	all, err := resc.standings(fenceCtx, r.state.Survivors)
+	if err != nil {
+		return err
+	}
+	source, targets := choose(all)
+	for _, target := range targets {
+		rec, err := resc.rescue(ctx, source, target)
+		if err != nil {
+			return fmt.Errorf("rescue %s from %s: %w", target.node, source.node, err)
+		}
+		r.rescues = append(r.rescues, rec)
+		r.log.Info("rescue", zap.String("source", rec.Source), zap.String("target", rec.Target), zap.Bool("ok", rec.OK),
+			zap.Int64("transactions", rec.Transactions), zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
+	}
+	if len(targets) > 0 {
+		return nil // the rescue has removed the failed node's subscriptions
+	}
+	for _, s := range r.state.Survivors {
+		if err := onNode(ctx, r.cluster, s, func(c *pgx.Conn) error { return r.engine.DropNode(ctx, c, r.plan.Failed) }); err != nil {
+			return fmt.Errorf("remove %s from %s: %w", r.plan.Failed, s, err)
+		}
+	}
+	return nil
+}
+
+func (r *round) rescuer() *rescuer {
+	return &rescuer{
+		cluster: r.cluster, engine: r.engine, log: r.log, clock: r.deps.Clock,
+		failed: r.plan.Failed, coordinator: r.plan.Coordinator, sessions: r.sessionIDs(r.plan.Failed),
+	}
+}
+
+// heal ends every fault that is still on. It is also what an interruption does.
+func (r *round) heal(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, healLimit)
+	defer cancel()
+	exec := r.exec.Load()
+	if exec == nil {
+		return nil
+	}
+	return errors.Join(r.plans.stop(), exec.HealAll(ctx))
+}
+
+// quiesce waits until the survivors agree on every table. That they do not within
+// the limit is recorded for the checker, not an error.
+func (r *round) quiesce(ctx context.Context) error {
+	equal, note, err := watch.WaitEqual(ctx, r.survivors(), quiesceLimit)
+	if err != nil {
+		return fmt.Errorf("quiesce: %w", err)
+	}
+	r.mu.Lock()
+	r.state.Quiesced, r.state.QuiesceNote = equal, note
+	r.mu.Unlock()
+	return nil
+}
+
+func (r *round) survivors() []topology.Node {
+	nodes := make([]topology.Node, 0, len(r.state.Survivors))
+	for _, s := range r.state.Survivors {
+		nodes = append(nodes, r.cluster.Node(s))
+	}
+	return nodes
+}
+
+// settle gives the recovery slots time to come level, and calls each rescue again,
+// which must change nothing.
+func (r *round) settle(ctx context.Context) error {
+	if err := r.repeatRescues(ctx); err != nil {
+		return err
+	}
+	if !r.state.Quiesced {
+		return nil // who has not caught up rightly holds the slots
+	}
+	goal := map[string]rundir.LSN{}
+	ctx, cancel := context.WithTimeout(ctx, stallLimit+time.Second)
+	defer cancel()
+	for {
+		latest := r.watcher.Latest()
+		level := true
+		for _, s := range r.state.Survivors {
+			sample := latest[s]
+			if sample.Error != "" || sample.Slot == nil {
+				level = false
+				continue
+			}
+			if goal[s] == 0 {
+				goal[s] = sample.FlushLSN
+			}
+			level = level && sample.Slot.Confirmed >= goal[s]
+		}
+		if level || !pause(ctx, pollPause) {
+			return nil // what the samples show is the checker's to judge
+		}
+	}
+}
+
+// repeatRescues calls every rescue that succeeded once more and writes the records.
+func (r *round) repeatRescues(ctx context.Context) error {
+	resc := r.rescuer()
+	for i := range r.rescues {
+		rec := &r.rescues[i]
+		if rec.OK {
+			again, err := r.again(ctx, resc, rec)
+			if err != nil {
+				return fmt.Errorf("repeat the rescue of %s: %w", rec.Target, err)
+			}
+			rec.Again = again
+		}
+		if err := r.saves.Append(rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *round) again(ctx context.Context, resc *rescuer, rec *rundir.Rescue) (*rundir.Again, error) {
+	limited, cancel := context.WithTimeout(ctx, rescueAttemptLimit)
+	defer cancel()
+	var a rundir.Again
+	digest := func() (d string, err error) {
+		err = onNode(ctx, r.cluster, rec.Target, func(c *pgx.Conn) error {
+			d, err = watch.Digest(ctx, c)
+			return err
+		})
+		return d, err
+	}
+	var err error
+	if a.DigestBefore, err = digest(); err != nil {
+		return nil, err
+	}
+	if err := resc.call(limited, rec.Source, rec.Target, func(string) {}); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		a.Error = err.Error()
+	} else {
+		a.OK = true
+	}
+	if a.DigestAfter, err = digest(); err != nil {
+		return nil, err
+	}
+	return &a, nil
+}
+
+// snapshot reads every survivor's tables into the run directory, and looks for what
+// the rescues left behind.
+func (r *round) snapshot(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, snapshotLimit)
+	defer cancel()
+	g, gctx := errgroup.WithContext(ctx)
+	left := make([][]rundir.Leftover, len(r.state.Survivors))
+	for i, s := range r.state.Survivors {
+		g.Go(func() error {
+			return onNode(gctx, r.cluster, s, func(c *pgx.Conn) error {
+				if err := watch.Snapshot(gctx, c, filepath.Join(r.dir, rundir.FinalDir, s)); err != nil {
+					return fmt.Errorf("final snapshot of %s: %w", s, err)
+				}
+				var err error
+				left[i], err = r.leftovers(gctx, c, s)
+				return err
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range left {
+		r.state.Leftovers = append(r.state.Leftovers, l...)
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/zap"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/engine"
+)
+
+const (
+	// rescueLimit is how long one target's rescue may take, interruptions and calls again included.
+	rescueLimit = 60 * time.Second
+	// rescueAttemptLimit bounds one CALL: past it the coordinator's session is given up and the call made again.
+	rescueAttemptLimit = 40 * time.Second
+	// rescueRetryPause lies between two attempts.
+	rescueRetryPause = 300 * time.Millisecond
+	// maxRescueLog bounds the notices that are kept of one rescue.
+	maxRescueLog = 200
+)
+
+// standing is how much of the failed node's writes a survivor has.
+type standing struct {
+	node     string
+	progress rundir.LSN // durable, in the failed node's WAL
+	ledger   int64      // ledger rows of the failed node's sessions
+	position rundir.LSN // of its recovery slot
+}
+
+// rescuer runs the runbook after the loss of a node.
+type rescuer struct {
+	cluster     topology.Cluster
+	engine      engine.Engine
+	log         *zap.Logger
+	clock       func() time.Time
+	failed      string
+	coordinator string  // where the CALL runs
+	sessions    []int32 // the failed node's
+}
+
+// fence stops every survivor's subscription to the failed node, so that what each
+// of them has of it is final: bytes that were still on their way are dropped, not
+// applied behind the rescue's back.
+func (r *rescuer) fence(ctx context.Context, survivors []string) error {
+	for _, s := range survivors {
+		err := r.onNode(ctx, s, func(c *pgx.Conn) error { return r.engine.Disable(ctx, c, r.failed) })
+		if err != nil {
+			return fmt.Errorf("stop %s's subscription to %s: %w", s, r.failed, err)
+		}
+	}
+	return nil
+}
+
+// standings reads how far each survivor has come with the failed node's writes.
+func (r *rescuer) standings(ctx context.Context, survivors []string) ([]standing, error) {
+	out := make([]standing, 0, len(survivors))
+	for _, s := range survivors {
+		st := standing{node: s}
+		err := r.onNode(ctx, s, func(c *pgx.Conn) error { return r.readStanding(ctx, c, &st) })
+		if err != nil {
+			return nil, fmt.Errorf("read what %s has of %s: %w", s, r.failed, err)
+		}
+		out = append(out, st)
+	}
+	return out, nil
+}
+
+func (r *rescuer) readStanding(ctx context.Context, c *pgx.Conn, st *standing) error {
+	subs, err := r.engine.Subscriptions(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, sub := range subs {
+		if sub.Provider != r.failed {
+			continue
+		}
+		var lsn *string
+		// true: the progress that a crash cannot take back.
+		err := c.QueryRow(ctx, "SELECT pg_replication_origin_progress($1, true)::text", sub.Origin).Scan(&lsn)
+		if err != nil {
+			return err
+		}
+		if lsn != nil {
+			if st.progress, err = rundir.ParseLSN(*lsn); err != nil {
+				return err
+			}
+		}
+	}
+	var position int64
+	if err := c.QueryRow(ctx, `
+		SELECT (SELECT count(*) FROM chaos.ledger WHERE session = ANY($1)),
+		       coalesce((SELECT confirmed_flush_lsn - '0/0' FROM pg_replication_slots
+		                 WHERE slot_name = 'spk_recovery_' || current_database()), 0)::bigint`,
+		r.sessions).Scan(&st.ledger, &position); err != nil {
+		return err
+	}
+	st.position = rundir.LSN(position)
+	return nil
+}
+
+// choose picks the survivor that has most of the failed node as the source, and
+// every survivor that has less as a target.
+func choose(all []standing) (source standing, targets []standing) {
+	for _, s := range all {
+		if s.progress > source.progress || source.node == "" {
+			source = s
+		}
+	}
+	for _, s := range all {
+		if s.progress < source.progress {
+			targets = append(targets, s)
+		}
+	}
+	return source, targets
+}
+
+// rescue brings target level with source: it calls the procedure, again after
+// every failure, until it succeeds or the limit is reached.
+func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.Rescue, error) {
+	rec := rundir.Rescue{
+		Strategy: "sql", Failed: r.failed, Source: source.node, Target: target.node, Coordinator: r.coordinator,
+		StartedAt: r.clock(), Limit: rescueLimit,
+		SourceBefore: source.progress, TargetBefore: target.progress,
+		MissingBefore: source.ledger - target.ledger, SourcePosition: source.position,
+	}
+	limited, cancel := context.WithTimeout(ctx, rescueLimit)
+	defer cancel()
+	for {
+		err := r.attempt(limited, &rec)
+		if err == nil {
+			rec.OK, rec.Error = true, ""
+			break
+		}
+		rec.Error = err.Error()
+		r.log.Warn("rescue attempt failed", zap.String("source", source.node), zap.String("target", target.node), zap.Error(err))
+		if !pause(limited, rescueRetryPause) {
+			break
+		}
+		rec.ResumedTimes++
+	}
+	rec.EndedAt = r.clock()
+	if ctx.Err() != nil {
+		return rec, ctx.Err()
+	}
+	return rec, r.measureAfter(ctx, &rec)
+}
+
+// attempt makes the CALL once.
+func (r *rescuer) attempt(ctx context.Context, rec *rundir.Rescue) error {
+	ctx, cancel := context.WithTimeout(ctx, rescueAttemptLimit)
+	defer cancel()
+	return r.call(ctx, rec.Source, rec.Target, func(line string) {
+		if len(rec.Log) < maxRescueLog {
+			rec.Log = append(rec.Log, line)
+		}
+	})
+}
+
+// call runs CALL spock.recovery on the coordinator. The source is named by the
+// conninfo that the target reaches it by, since the rows travel from source to target.
+func (r *rescuer) call(ctx context.Context, source, target string, notice func(string)) error {
+	cfg, err := pgx.ParseConfig(r.cluster.Node(r.coordinator).DSN())
+	if err != nil {
+		return fmt.Errorf("coordinator %s: %w", r.coordinator, err)
+	}
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice(n.Message) }
+	c, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("connect to coordinator %s: %w", r.coordinator, err)
+	}
+	defer closeConn(c)
+	_, err = c.Exec(ctx, `CALL spock.recovery(failed_node_name := $1, source_node_name := $2, source_dsn := $3,
+		target_node_name := $4, target_dsn := $5, verb := true)`,
+		pgx.QueryExecModeSimpleProtocol, // a CALL that commits must be on top level
+		r.failed, source, r.cluster.LinkDSN(target, source), target, r.targetDSN(target))
+	if err != nil {
+		return fmt.Errorf("CALL spock.recovery on %s: %w", r.coordinator, err)
+	}
+	return nil
+}
+
+func (r *rescuer) targetDSN(target string) string {
+	if target == r.coordinator {
+		return r.cluster.Node(target).DSN() // a node reaches itself without a link
+	}
+	return r.cluster.LinkDSN(r.coordinator, target)
+}
+
+// measureAfter reads what the target has now, and what the procedure says it did.
+func (r *rescuer) measureAfter(ctx context.Context, rec *rundir.Rescue) error {
+	count := func(node string) (n int64, err error) {
+		err = r.onNode(ctx, node, func(c *pgx.Conn) error {
+			return c.QueryRow(ctx, "SELECT count(*) FROM chaos.ledger WHERE session = ANY($1)", r.sessions).Scan(&n)
+		})
+		return n, err
+	}
+	have, err := count(rec.Source)
+	if err != nil {
+		return fmt.Errorf("count what source %s has: %w", rec.Source, err)
+	}
+	got, err := count(rec.Target)
+	if err != nil {
+		return fmt.Errorf("count what target %s has: %w", rec.Target, err)
+	}
+	rec.MissingAfter = have - got
+	return r.onNode(ctx, rec.Target, func(c *pgx.Conn) error {
+		// What the procedure says it did; a user's own procedure may say nothing.
+		var source, target *string
+		err := c.QueryRow(ctx, `SELECT coalesce(transactions, 0), coalesce(rows, 0), source_progress::text, progress_after::text
+			FROM spock.recover_status($1) LIMIT 1`, r.failed).Scan(&rec.Transactions, &rec.Rows, &source, &target)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read recover_status on %s: %w", rec.Target, err)
+		}
+		for _, v := range []struct {
+			text *string
+			to   *rundir.LSN
+		}{{source, &rec.SourceAfter}, {target, &rec.TargetAfter}} {
+			if v.text == nil {
+				continue
+			}
+			if *v.to, err = rundir.ParseLSN(*v.text); err != nil {
+				return fmt.Errorf("recover_status on %s: %w", rec.Target, err)
+			}
+		}
+		return nil
+	})
+}
+
+// onNode runs f on a fresh direct connection to a node.
+func (r *rescuer) onNode(ctx context.Context, node string, f func(*pgx.Conn) error) error {
+	return onNode(ctx, r.cluster, node, f)
+}
+
+func onNode(ctx context.Context, cluster topology.Cluster, node string, f func(*pgx.Conn) error) error {
+	n := cluster.Node(node)
+	if n == nil {
+		return fmt.Errorf("no node %s", node)
+	}
+	c, err := pgx.Connect(ctx, n.DSN())
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", node, err)
+	}
+	defer closeConn(c)
+	return f(c)
+}
