@@ -44,7 +44,7 @@ type App struct {
 	Run        func(context.Context, chaos.Config, chaos.Deps) error
 	Check      func(ctx context.Context, dir string) (checker.Result, error)
 	CheckRound func(ctx context.Context, dir string, number int) (checker.RoundResult, error)
-	Watchdog   func(in io.Reader) error
+	Watchdog   func(in io.Reader) (exitStatus int)
 	History    func(w io.Writer, path string) error
 
 	Faults, Workloads, Engines, Topologies []Item

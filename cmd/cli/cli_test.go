@@ -81,7 +81,7 @@ func newBench(t *testing.T) *bench {
 		CheckRound: func(_ context.Context, _ string, n int) (checker.RoundResult, error) {
 			return checker.RoundResult{Number: n, Verdict: checker.Pass}, nil
 		},
-		Watchdog: func(io.Reader) error { return nil },
+		Watchdog: func(io.Reader) int { return 5 },
 		History:  func(w io.Writer, path string) error { _, err := fmt.Fprintln(w, path); return err },
 		Faults:   []cli.Item{{Name: "partition", Summary: "a pair"}, {Name: "kill", Summary: "SIGKILL"}, {Name: "pause", Summary: "SIGSTOP"}},
 		Workloads: []cli.Item{
@@ -450,6 +450,13 @@ func TestListsAndHistory(t *testing.T) {
 		if code := b.main(c.args...); code != 0 || b.out.String() != c.want {
 			t.Errorf("%v: exit status %d, output %q", c.args, code, b.out.String())
 		}
+	}
+}
+
+func TestWatchdogGivesItsStatus(t *testing.T) {
+	b := newBench(t)
+	if code := b.main("watchdog"); code != 5 || b.err.String() != "" {
+		t.Errorf("exit status %d, messages %q", code, b.err.String())
 	}
 }
 

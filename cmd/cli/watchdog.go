@@ -8,6 +8,11 @@ func (a *App) watchdogCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "watchdog", Hidden: true, Args: noArgs,
 		Short: "Started by a run: removes its cluster when the run has died",
-		RunE:  func(*cobra.Command, []string) error { return a.Watchdog(a.Stdin) },
+		RunE: func(*cobra.Command, []string) error {
+			if code := a.Watchdog(a.Stdin); code != 0 {
+				return &exitError{code, nil}
+			}
+			return nil
+		},
 	}
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/cmd/cli"
+	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+	"github.com/spockchaos/spockchaos/topology/local"
+	"github.com/spockchaos/spockchaos/workload"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
@@ -37,9 +40,9 @@ func app() *cli.App {
 		// 32 bits: enough seeds, and short enough to type.
 		RandomSeed: func() uint64 { return uint64(rand.Uint32()) },
 		Executable: executable, Version: version,
-		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON,
+		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON, Watchdog: local.WatchdogMain,
 		Faults: faults(), Workloads: workloads(),
-		Engines:    []cli.Item{{Name: "pglogical", Summary: "pglogical 2, full mesh, last update wins"}},
+		Engines:    []cli.Item{{Name: pglogical.New().Name(), Summary: "pglogical 2, full mesh, last update wins"}},
 		Topologies: []cli.Item{{Name: "local", Summary: "PostgreSQL processes on this machine"}},
 		Terminal:   terminal, Notify: notify, Exit: os.Exit,
 	}
@@ -65,12 +68,11 @@ func faults() []cli.Item {
 }
 
 func workloads() []cli.Item {
-	return []cli.Item{
-		{Name: "ledger", Summary: "unique rows per session, numbered"},
-		{Name: "register", Summary: "inserts, updates, deletes and key changes of keys that one session owns"},
-		{Name: "counter", Summary: "increments of shared counters"},
-		{Name: "bank", Summary: "transfers between accounts with a constant total"},
+	var items []cli.Item
+	for _, k := range workload.Descriptions() {
+		items = append(items, cli.Item{Name: k.Name, Summary: k.Text})
 	}
+	return items
 }
 
 func terminal(w io.Writer) (size func() (width, height int), ok bool) {
