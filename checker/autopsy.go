@@ -89,7 +89,10 @@ func noteWrite(x *wrongRegister, op *history.Op, here bool, value int64, known b
 
 // noteRemoval notes that op deleted a wrong register or moved it away.
 func noteRemoval(x *wrongRegister, op *history.Op, here bool) {
-	if x != nil && x.have != nil && here && op.N > x.have.n {
+	if x == nil || x.have == nil || !here {
+		return
+	}
+	if op.N > x.have.n || op.N == x.have.n && x.facts.written {
 		x.facts.removed = true
 	}
 }

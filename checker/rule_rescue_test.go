@@ -1,0 +1,73 @@
+package checker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+)
+
+func TestRescue(t *testing.T) {
+	rescue := func(f func(*world, *rundir.Rescue)) func(*world) {
+		return func(w *world) {
+			r := rundir.Rescue{Strategy: "sql", Failed: "n1", Source: "n2", Target: "n3", Coordinator: "n3", StartedAt: at(31), EndedAt: at(34), OK: true, Limit: 10 * time.Second,
+				Transactions: 5, Rows: 9, SourceAfter: 700, TargetAfter: 700, MissingBefore: 5, Again: &rundir.Again{OK: true, DigestBefore: "a", DigestAfter: "a"}}
+			f(w, &r)
+			w.rescues = append(w.rescues, r)
+		}
+	}
+	runCases(t, []ruleCase{
+		{"it worked", rescue(func(*world, *rundir.Rescue) {}), ""},
+		{"it failed", rescue(func(_ *world, r *rundir.Rescue) { r.OK, r.Error = false, "no slot" }), "rescue_incomplete n3"},
+		{"it took too long", rescue(func(_ *world, r *rundir.Rescue) { r.EndedAt = at(42) }), "rescue_incomplete n3"},
+		{"the target is behind the source", rescue(func(_ *world, r *rundir.Rescue) { r.TargetAfter = 699 }), "rescue_incomplete n3"},
+		{"the target was ahead", rescue(func(_ *world, r *rundir.Rescue) { r.TargetAfter = 701 }), ""},
+		{"the progress is not known", rescue(func(_ *world, r *rundir.Rescue) { r.TargetAfter = 0 }), ""},
+		{"rows are missing", rescue(func(_ *world, r *rundir.Rescue) { r.MissingAfter = 1 }), "rescue_incomplete n3"},
+		{"it was broken off with the run", rescue(func(w *world, r *rundir.Rescue) {
+			r.OK, r.Error, r.Again = false, "context canceled", nil
+			w.round.Complete, w.round.Interrupted, w.noFinals = false, true, true
+		}), ""},
+		{"it failed before the run broke off otherwise", rescue(func(w *world, r *rundir.Rescue) {
+			r.OK, r.Error, r.Again = false, "no slot", nil
+			w.round.Complete, w.round.Error, w.noFinals = false, "n2 did not start", true
+		}), "rescue_incomplete n3"},
+		{"it was not called again", rescue(func(_ *world, r *rundir.Rescue) { r.Again = nil }), ""},
+		{"again it failed", rescue(func(_ *world, r *rundir.Rescue) { r.Again.OK, r.Again.Error = false, "exists" }), "rescue_not_repeatable n3"},
+		{"again it changed data", rescue(func(_ *world, r *rundir.Rescue) { r.Again.DigestAfter = "b" }), "rescue_not_repeatable n3"},
+	})
+}
+
+func TestRescueLeftovers(t *testing.T) {
+	clone := func(node string, seconds float64) func(*world) {
+		return func(w *world) {
+			w.sample(change(sampleAt(node, seconds, 1000), func(s *rundir.Sample) { s.Clones = []string{"spk_rescue_clone_1"} }))
+		}
+	}
+	runCases(t, []ruleCase{
+		{"nothing", func(w *world) { w.sample(sampleAt("n2", 45.5, 1000)) }, ""},
+		{"found by the harness", func(w *world) {
+			w.round.Leftovers = []rundir.Leftover{{Node: "n2", What: "clone slot", Name: "spk_rescue_clone_1"}, {Node: "n3", What: "subscription disabled", Name: "sub_n3_n2"}}
+		}, "rescue_leftovers n2, rescue_leftovers n3"},
+		{"a clone slot in the last sample", clone("n2", 45.5), "rescue_leftovers n2"},
+		{"in the last sample before the heal was over", clone("n2", 33), ""},
+		{"gone again", func(w *world) {
+			clone("n2", 38)(w)
+			w.sample(sampleAt("n2", 45.5, 1000))
+		}, ""},
+		{"while rescues are called again", clone("n2", 42), ""},
+	})
+}
+
+func TestNotConverging(t *testing.T) {
+	runCases(t, []ruleCase{
+		{"it converged", func(*world) {}, ""},
+		{"it did not", func(w *world) { w.round.Quiesced, w.round.QuiesceNote = false, "n3 lacks 5 rows of ledger" }, "not_converging"},
+		{"it did not and data differ", func(w *world) {
+			w.round.Quiesced = false
+			w.lacks("n3", w.session(1, "n1").ok(), 1)
+		}, "lost n3, not_converging"},
+		{"it was broken off", func(w *world) { w.round.Quiesced, w.round.Interrupted = false, true }, ""},
+		{"it never came that far", func(w *world) { w.round.Quiesced, w.round.Complete, w.noFinals = false, false, true }, ""},
+	})
+}
