@@ -388,7 +388,7 @@ func TestSignals(t *testing.T) {
 	if code := b.main("run"); code != 0 {
 		t.Errorf("exit status %d; %s", code, b.err.String())
 	}
-	if !strings.Contains(b.err.String(), "once more to stop at once") || !strings.Contains(b.out.String(), "verdict: PASS") {
+	if !strings.Contains(b.err.String(), "again to stop at once") || !strings.Contains(b.out.String(), "verdict: PASS") {
 		t.Errorf("messages %q, output %q", b.err.String(), b.out.String())
 	}
 }

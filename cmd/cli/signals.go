@@ -34,7 +34,7 @@ func (a *App) watchSignals(parent context.Context, say io.Writer) *interrupts {
 					a.Exit(ExitInterrupted)
 					return
 				}
-				fmt.Fprintf(say, "%s: healing what is broken, stopping the cluster and checking what there is; once more to stop at once\n", s)
+				fmt.Fprintf(say, "%s: healing, stopping the cluster, checking what there is; again to stop at once\n", s)
 				cancel()
 			}
 		}

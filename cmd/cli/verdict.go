@@ -32,12 +32,12 @@ func (a *App) printVerdict(dir string, rep *reports.Report) {
 	f := rep.Figures()
 	fmt.Fprintf(&b, "  operations  %s ok, %s fail, %s unknown\n", format.Count(rep.Operations.OK), format.Count(rep.Operations.Fail), format.Count(rep.Operations.Unknown))
 	fmt.Fprintf(&b, "  faults      %d of %d took effect\n", f.FaultsWithEffect, len(rep.Faults))
-	fmt.Fprintf(&b, "  rescues     %s, %s transactions replayed in %.1f s\n", format.Plural(len(rep.Rescues), "rescue"), format.Count(f.RescueTransactions), f.RescueSeconds)
+	fmt.Fprintf(&b, "  rescues     %d, which replayed %s transactions in %.1f s\n", len(rep.Rescues), format.Count(f.RescueTransactions), f.RescueSeconds)
+	fmt.Fprintf(&b, "  RPO         %s died with the lost node", format.Plural(int(rep.RPO.Writes), "acknowledged write"))
 	if rep.RPO.Writes > 0 {
-		fmt.Fprintf(&b, "  RPO         %s acknowledged writes never left the lost node, the oldest %.1f s old\n", format.Count(rep.RPO.Writes), rep.RPO.OldestSeconds)
-	} else {
-		fmt.Fprintf(&b, "  RPO         every acknowledged write had reached a survivor\n")
+		fmt.Fprintf(&b, ", the oldest %.1f s old", rep.RPO.OldestSeconds)
 	}
+	b.WriteString("\n")
 	fmt.Fprintf(&b, "  findings    %d\n", len(rep.Findings))
 	for i, x := range rep.Findings {
 		if i == shownFindings {
