@@ -84,25 +84,18 @@ func regressions(in *input, c *collector, node string, runs [][]rundir.Sample, p
 
 // savedIn is the highest position that a checkpoint of this epoch certainly saved.
 //
-// A checkpoint begins at its redo position and saves the slots after that. So a
-// position that was read before the WAL reached the redo position was saved by it.
-// Within a sample the order of reads is not known: that the WAL had not yet reached it is
-// therefore taken from a later sample.
+// A checkpoint begins at its redo position, saves the slots after that, and only then shows
+// in pg_control. Within a sample the slot is read before the WAL's end, so a slot
+// whose sample ends before the redo position was read before the checkpoint began. At
+// the redo position itself it may have been read later, on a server at rest.
 func savedIn(run []rundir.Sample, p slotPosition) (saved rundir.LSN) {
 	var redo rundir.LSN
 	for i := range run {
 		redo = max(redo, run[i].RedoLSN)
 	}
 	for i := range run {
-		s := &run[i]
-		if s.Slot == nil {
-			continue
-		}
-		for j := i + 1; j < len(run) && run[j].InsertLSN <= redo; j++ {
-			if !run[j].At.Before(s.End) && run[j].InsertLSN != 0 {
-				saved = max(saved, p.of(s.Slot))
-				break
-			}
+		if s := &run[i]; s.Slot != nil && s.InsertLSN < redo {
+			saved = max(saved, p.of(s.Slot))
 		}
 	}
 	return saved

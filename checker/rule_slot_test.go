@@ -37,17 +37,19 @@ func TestSlotRegressed(t *testing.T) {
 		}, ""},
 		{"after a crash below what a checkpoint had saved", func(w *world) {
 			event(w, 6, rundir.EventKill)
-			w.sample(epoch(sampleAt("n2", 3, 200), 0, 500, 50), epoch(sampleAt("n2", 4, 200), 0, 600, 50), epoch(sampleAt("n2", 5, 300), 0, 900, 700),
-				epoch(sampleAt("n2", 8, 150), 7, 950, 700))
+			w.sample(epoch(sampleAt("n2", 4, 200), 0, 600, 50), epoch(sampleAt("n2", 5, 300), 0, 900, 700), epoch(sampleAt("n2", 8, 150), 7, 950, 700))
 		}, "slot_regressed n2"},
 		{"to what the checkpoint had saved, and not further", func(w *world) {
 			event(w, 6, rundir.EventKill)
-			w.sample(epoch(sampleAt("n2", 3, 200), 0, 500, 50), epoch(sampleAt("n2", 4, 250), 0, 600, 50), epoch(sampleAt("n2", 5, 300), 0, 900, 700),
-				epoch(sampleAt("n2", 8, 200), 7, 950, 700))
+			w.sample(epoch(sampleAt("n2", 4, 200), 0, 600, 50), epoch(sampleAt("n2", 5, 300), 0, 900, 700), epoch(sampleAt("n2", 8, 200), 7, 950, 700))
 		}, ""},
-		{"a position read while the checkpoint may have begun is not known to be saved", func(w *world) {
+		{"a position read after the checkpoint may have begun is not known to be saved", func(w *world) {
 			event(w, 6, rundir.EventKill)
-			w.sample(epoch(sampleAt("n2", 4, 200), 0, 600, 50), epoch(sampleAt("n2", 5, 300), 0, 900, 700), epoch(sampleAt("n2", 8, 150), 7, 950, 700))
+			w.sample(epoch(sampleAt("n2", 4, 200), 0, 700, 50), epoch(sampleAt("n2", 5, 300), 0, 900, 700), epoch(sampleAt("n2", 8, 150), 7, 950, 700))
+		}, ""},
+		{"a checkpoint that was not seen completed saved nothing", func(w *world) {
+			event(w, 6, rundir.EventKill)
+			w.sample(epoch(sampleAt("n2", 4, 200), 0, 600, 50), epoch(sampleAt("n2", 5, 300), 0, 900, 50), epoch(sampleAt("n2", 8, 150), 7, 950, 700))
 		}, ""},
 		{"what was saved stays saved over two crashes", func(w *world) {
 			event(w, 6, rundir.EventKill)

@@ -51,6 +51,7 @@ const (
 
 // Sample is what the watcher read on one node, straight (not through a link).
 // The read began at At and was over at End: a value was true somewhere between.
+// The slot is read first, then the origins, then the WAL positions, then the checkpoint.
 type Sample struct {
 	At    time.Time `json:"at"`
 	End   time.Time `json:"end"`
