@@ -1,0 +1,87 @@
+package workload
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/spockchaos/spockchaos/workload/history"
+)
+
+const (
+	benchSessions = 12
+	benchSlice    = 2 * time.Second // of each side, in turn
+	benchSlices   = 4
+)
+
+// BenchmarkLedgerVsPgbench measures acknowledged operations a second of the ledger
+// workload, history included, and of pgbench -M prepared with the same statement and as
+// many connections, in turn, on the same server through the same link. ratio is ours
+// divided by pgbench's; mixed is the same for ledger with its transactions.
+func BenchmarkLedgerVsPgbench(b *testing.B) {
+	s := startServer(b)
+	w := Describe(1, []string{"n1"}, Config{Sessions: benchSessions, Workloads: []string{Ledger}})
+	setup(b, s, w)
+	for b.Loop() {
+		var plain, mixed, theirs float64
+		for range benchSlices {
+			theirs += s.pgbench(b)
+			plain += s.ours(b, w, true)
+			mixed += s.ours(b, w, false)
+		}
+		b.ReportMetric(plain/theirs, "ratio")
+		b.ReportMetric(mixed/theirs, "mixed")
+		b.ReportMetric(plain/benchSlices, "ops/s")
+		b.ReportMetric(theirs/benchSlices, "pgbench/s")
+	}
+}
+
+func (s *server) ours(b *testing.B, w history.Workload, plain bool) float64 {
+	if _, err := s.connect().Exec(b.Context(), "truncate chaos.ledger, chaos.event"); err != nil {
+		b.Fatal(err)
+	}
+	r := s.run(w, Config{plainLedger: plain, HeavyMax: -1})
+	await(b, "connections", func() bool { return r.stats.Snapshot().OK > 10*benchSessions })
+	from, at := r.stats.Snapshot().OK, time.Now()
+	time.Sleep(benchSlice) // the measurement itself
+	n, took := r.stats.Snapshot().OK-from, time.Since(at)
+	r.stop()
+	return float64(n) / took.Seconds()
+}
+
+var tps = regexp.MustCompile(`tps = ([0-9.]+) \(without initial`)
+
+func (s *server) pgbench(b *testing.B) float64 {
+	if _, err := s.connect().Exec(b.Context(), "truncate chaos.ledger, chaos.event"); err != nil {
+		b.Fatal(err)
+	}
+	script := filepath.Join(s.dir, "ledger.pgbench")
+	text := "\\set s :client_id + 1\n\\set n :n + 1\ninsert into chaos.ledger (session, n, value) values (:s, :n, :n);\n"
+	if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	host, port, err := net.SplitHostPort(s.link.Addr())
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := s.command("pgbench", "-h", host, "-p", port, "-U", "chaos", "-n", "-M", "prepared", "-f", script, "-D", "n=0",
+		"-c", strconv.Itoa(benchSessions), "-j", "1", "-T", fmt.Sprint(int(benchSlice/time.Second)), s.db)
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	out, err := c.Output()
+	m := tps.FindSubmatch(out)
+	if err != nil || m == nil {
+		b.Fatalf("pgbench: %v\n%s%s", err, out, stderr.Bytes())
+	}
+	v, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return v
+}
