@@ -72,7 +72,7 @@ func (r *round) baseline(ctx context.Context) error {
 		what := "baseline: a write of every session on " + n.Name()
 		g.Go(func() error {
 			return onNode(gctx, r.cluster, n.Name(), func(c *pgx.Conn) error {
-				return poll(gctx, baselineLimit, what, func(ctx context.Context) (bool, error) {
+				return poll(gctx, r.limits.baseline, what, func(ctx context.Context) (bool, error) {
 					var seen int
 					err := c.QueryRow(ctx, `SELECT count(*) FROM unnest($1::int[]) s
 						WHERE EXISTS (SELECT FROM chaos.ledger l WHERE l.session = s)`, all).Scan(&seen)
@@ -146,7 +146,7 @@ func (r *round) lost(f rundir.Fault) {
 // how much of it, and bring every survivor level with the one that has most.
 func (r *round) rescue(ctx context.Context) error {
 	resc := r.rescuer()
-	fenceCtx, cancel := context.WithTimeout(ctx, fenceLimit)
+	fenceCtx, cancel := context.WithTimeout(ctx, r.limits.fence)
 	defer cancel()
 	if err := resc.fence(fenceCtx, r.state.Survivors); err != nil {
 		return err
@@ -178,14 +178,14 @@ func (r *round) rescue(ctx context.Context) error {
 
 func (r *round) rescuer() *rescuer {
 	return &rescuer{
-		cluster: r.cluster, engine: r.engine, log: r.log, clock: r.deps.Clock,
+		cluster: r.cluster, engine: r.engine, log: r.log, clock: r.deps.Clock, limits: r.limits,
 		failed: r.plan.Failed, coordinator: r.plan.Coordinator, sessions: r.sessionIDs(r.plan.Failed),
 	}
 }
 
 // heal ends every fault that is still on. It is also what an interruption does.
 func (r *round) heal(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, healLimit)
+	ctx, cancel := context.WithTimeout(ctx, r.limits.heal)
 	defer cancel()
 	exec := r.exec.Load()
 	if exec == nil {
@@ -197,7 +197,7 @@ func (r *round) heal(ctx context.Context) error {
 // quiesce waits until the survivors agree on every table. That they do not within
 // the limit is recorded for the checker, not an error.
 func (r *round) quiesce(ctx context.Context) error {
-	equal, note, err := watch.WaitEqual(ctx, r.survivors(), quiesceLimit)
+	equal, note, err := watch.WaitEqual(ctx, r.survivors(), r.limits.quiesce)
 	if err != nil {
 		return fmt.Errorf("quiesce: %w", err)
 	}
@@ -225,7 +225,7 @@ func (r *round) settle(ctx context.Context) error {
 		return nil // who has not caught up rightly holds the slots
 	}
 	goal := map[string]rundir.LSN{}
-	ctx, cancel := context.WithTimeout(ctx, stallLimit+time.Second)
+	ctx, cancel := context.WithTimeout(ctx, r.limits.stall+time.Second)
 	defer cancel()
 	for {
 		latest := r.watcher.Latest()
@@ -267,7 +267,7 @@ func (r *round) repeatRescues(ctx context.Context) error {
 }
 
 func (r *round) again(ctx context.Context, resc *rescuer, rec *rundir.Rescue) (*rundir.Again, error) {
-	limited, cancel := context.WithTimeout(ctx, rescueAttemptLimit)
+	limited, cancel := context.WithTimeout(ctx, r.limits.attempt)
 	defer cancel()
 	var a rundir.Again
 	digest := func() (d string, err error) {
@@ -298,7 +298,7 @@ func (r *round) again(ctx context.Context, resc *rescuer, rec *rundir.Rescue) (*
 // snapshot reads every survivor's tables into the run directory, and looks for what
 // the rescues left behind.
 func (r *round) snapshot(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, snapshotLimit)
+	ctx, cancel := context.WithTimeout(ctx, r.limits.snapshot)
 	defer cancel()
 	g, gctx := errgroup.WithContext(ctx)
 	left := make([][]rundir.Leftover, len(r.state.Survivors))

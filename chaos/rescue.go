@@ -16,10 +16,6 @@ import (
 )
 
 const (
-	// rescueLimit is how long one target's rescue may take, interruptions and calls again included.
-	rescueLimit = 60 * time.Second
-	// rescueAttemptLimit bounds one CALL: past it the coordinator's session is given up and the call made again.
-	rescueAttemptLimit = 40 * time.Second
 	// rescueRetryPause lies between two attempts.
 	rescueRetryPause = 300 * time.Millisecond
 	// maxRescueLog bounds the notices that are kept of one rescue.
@@ -40,6 +36,7 @@ type rescuer struct {
 	engine      engine.Engine
 	log         *zap.Logger
 	clock       func() time.Time
+	limits      limits
 	failed      string
 	coordinator string  // where the CALL runs
 	sessions    []int32 // the failed node's
@@ -126,11 +123,11 @@ func choose(all []standing) (source standing, targets []standing) {
 func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.Rescue, error) {
 	rec := rundir.Rescue{
 		Strategy: "sql", Failed: r.failed, Source: source.node, Target: target.node, Coordinator: r.coordinator,
-		StartedAt: r.clock(), Limit: rescueLimit,
+		StartedAt: r.clock(), Limit: r.limits.rescue,
 		SourceBefore: source.progress, TargetBefore: target.progress,
 		MissingBefore: source.ledger - target.ledger, SourcePosition: source.position,
 	}
-	limited, cancel := context.WithTimeout(ctx, rescueLimit)
+	limited, cancel := context.WithTimeout(ctx, r.limits.rescue)
 	defer cancel()
 	for {
 		err := r.attempt(limited, &rec)
@@ -154,7 +151,7 @@ func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.R
 
 // attempt makes the CALL once.
 func (r *rescuer) attempt(ctx context.Context, rec *rundir.Rescue) error {
-	ctx, cancel := context.WithTimeout(ctx, rescueAttemptLimit)
+	ctx, cancel := context.WithTimeout(ctx, r.limits.attempt)
 	defer cancel()
 	return r.call(ctx, rec.Source, rec.Target, func(line string) {
 		if len(rec.Log) < maxRescueLog {

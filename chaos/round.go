@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -17,19 +16,6 @@ import (
 	"github.com/spockchaos/spockchaos/chaos/watch"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/workload"
-)
-
-// Limits of a round's phases. They bound waits for events; none is a fixed sleep.
-const (
-	baselineLimit = 60 * time.Second
-	fenceLimit    = 20 * time.Second
-	healLimit     = 60 * time.Second
-	quiesceLimit  = 60 * time.Second
-	// stallLimit is the T of rule "slot stalled": with everybody caught up, the slots
-	// must come level within it. Ten manager periods.
-	stallLimit    = 10 * time.Second
-	snapshotLimit = 120 * time.Second
-	stopLimit     = 30 * time.Second
 )
 
 // round is one round while it runs.
@@ -62,7 +48,7 @@ func (h *harness) runRound(ctx context.Context, number int, plan schedule.Round)
 	r := &round{harness: h, dir: dir, plan: plan, stats: workload.NewStats(), log: h.deps.Log.With(zap.Int("round", number))}
 	r.state = rundir.Round{
 		Number: number, Kind: plan.Kind, Seed: plan.Seed, Failed: plan.Failed, Target: plan.Target,
-		QuiesceLimit: quiesceLimit, StallLimit: stallLimit,
+		QuiesceLimit: h.limits.quiesce, StallLimit: h.limits.stall,
 	}
 	for _, n := range h.cluster.Nodes() {
 		if plan.Kind == rundir.KindCrash || n.Name() != plan.Failed {

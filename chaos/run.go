@@ -38,6 +38,7 @@ type harness struct {
 	cluster     topology.Cluster
 	engine      engine.Engine
 	description history.Workload
+	limits      limits
 	started     time.Time
 	record      rundir.Run            // run.json, rewritten as the run goes on
 	current     atomic.Pointer[round] // the round that is on, for the status
@@ -62,7 +63,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
 	if err := makeRunDir(cfg.Dir); err != nil {
 		return &UsageError{err}
 	}
-	h := &harness{cfg: cfg, deps: deps, started: deps.Clock()}
+	h := &harness{cfg: cfg, deps: deps, limits: defaultLimits(), started: deps.Clock()}
 	if err := h.setUp(ctx, extra); err != nil {
 		// Nothing half-made is left: the directory was made by this run and holds no round.
 		err = errors.Join(err, h.close(false), os.RemoveAll(cfg.Dir))

@@ -1,0 +1,128 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"github.com/spockchaos/spockchaos/chaos/schedule"
+	"github.com/spockchaos/spockchaos/checker"
+	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/sql"
+)
+
+// TestPlantedDefects runs one loss round for each broken procedure in checker/testdata/defects:
+// the round must fail with a kind that the file names. A round with nothing broken comes first, and
+// must pass: otherwise the findings would prove nothing.
+func TestPlantedDefects(t *testing.T) {
+	files, err := filepath.Glob("../checker/testdata/defects/*.sql")
+	if err != nil || len(files) < 8 {
+		t.Fatalf("%d defects found: %v", len(files), err)
+	}
+	cfg := testConfig(t)
+	h := &harness{cfg: cfg, deps: testDeps(t, zap.WarnLevel), limits: defaultLimits(), started: time.Now()}
+	h.limits.quiesce = 8 * time.Second
+	h.limits.rescue, h.limits.attempt = 20*time.Second, 15*time.Second
+	ctx := context.Background()
+	if err := makeRunDir(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.close(false); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := h.setUp(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	plan := plantedRound(cfg)
+	number := 0
+	round := func(t *testing.T) checker.RoundResult {
+		number++
+		plan.Number = number
+		if err := h.runRound(ctx, number, plan); err != nil {
+			t.Fatal(err)
+		}
+		res := checkRound(t, cfg.Dir, number)
+		for _, f := range res.Findings {
+			t.Logf("%s on %s: %s", f.Kind, f.Node, f.Summary)
+		}
+		return res
+	}
+	t.Run("none", func(t *testing.T) {
+		if res := round(t); len(res.Findings) > 0 || res.Verdict != checker.Pass {
+			t.Fatalf("a round with nothing broken is %s: %v, %v", res.Verdict, res.Reasons, kinds(res.Findings))
+		}
+	})
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".sql"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := expected(t, string(text))
+			if err := h.install(ctx, text); err != nil {
+				t.Fatal(err)
+			}
+			res := round(t)
+			if res.Verdict != checker.FailVerdict {
+				t.Fatalf("verdict %s: %v", res.Verdict, res.Reasons)
+			}
+			if got := kinds(res.Findings); !slices.ContainsFunc(want, func(k checker.Kind) bool { return got[k] > 0 }) {
+				t.Fatalf("findings %v, want one of %v", got, want)
+			}
+		})
+	}
+}
+
+// plantedRound loses n1 while n3 lags behind n2, and keeps n2 from asking n3 how far it has come from
+// before the lag: so n2's slot stands well before what n3 has, and a rescue has both to skip and to replay.
+func plantedRound(cfg Config) schedule.Round {
+	return schedule.Round{
+		Seed: cfg.Seed, Kind: rundir.KindLoss, Nodes: nodeNames(cfg.Nodes), Chaos: cfg.Chaos,
+		Failed: "n1", Target: "n3", Source: "n2", Coordinator: "n2", LagID: 2, LossID: 3,
+		LagAt: 3 * time.Second, LossAt: cfg.Chaos,
+		Faults: []rundir.PlannedFault{
+			{ID: 1, Name: "partition", Target: "n2<>n3", Parameters: map[string]any{}, At: 1500 * time.Millisecond, For: 3 * time.Second},
+			{ID: 2, Name: "subscription_disabled", Target: "n3>n1", Parameters: map[string]any{}, At: 3 * time.Second},
+			{ID: 3, Name: "loss", Target: "n1", Parameters: map[string]any{}, At: cfg.Chaos},
+		},
+	}
+}
+
+// expected reads the kinds from a defect's first line.
+func expected(t *testing.T, text string) []checker.Kind {
+	t.Helper()
+	first, _, _ := strings.Cut(text, "\n")
+	list, ok := strings.CutPrefix(first, "-- expect: ")
+	if !ok {
+		t.Fatalf("the first line does not say what to expect: %s", first)
+	}
+	var kinds []checker.Kind
+	for k := range strings.SplitSeq(list, ", ") {
+		kinds = append(kinds, checker.Kind(k))
+	}
+	return kinds
+}
+
+// install puts sql/ and then extra on every node of the saved cluster.
+func (h *harness) install(ctx context.Context, extra []byte) error {
+	if err := h.cluster.Restore(ctx); err != nil {
+		return err
+	}
+	err := h.eachNode(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return sql.Install(ctx, c, h.engine.Name(), extra)
+	})
+	if err != nil {
+		return fmt.Errorf("install a defect: %w", err)
+	}
+	return h.cluster.Save(ctx)
+}
