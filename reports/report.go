@@ -143,14 +143,14 @@ type Figures struct {
 }
 
 // Figures sums up faults and rescues.
-func (r *Report) Figures() Figures {
+func (rep *Report) Figures() Figures {
 	var f Figures
-	for _, x := range r.Faults {
+	for _, x := range rep.Faults {
 		if x.Effect {
 			f.FaultsWithEffect++
 		}
 	}
-	for _, x := range r.Rescues {
+	for _, x := range rep.Rescues {
 		f.RescueTransactions += x.Transactions
 		f.RescueRows += x.Rows
 		f.RescueSeconds += x.Seconds

@@ -73,7 +73,7 @@ func drawTimeline(r *Round, phases []rundir.Phase, lostAt, start time.Time, a ax
 		if f.StartedAt != nil {
 			shown++
 		}
-		add(cutText(f.Name+" "+f.Target, 30), class, cutText(f.Name+" "+f.Target+": "+note, 300), f.StartedAt, f.EndedAt)
+		add(cutText(f.Name+" "+f.Target, 28), class, cutText(f.Name+" "+f.Target+": "+note, 300), f.StartedAt, f.EndedAt)
 	}
 	for _, x := range r.Rescues {
 		class := "bar-rescue"
@@ -84,7 +84,7 @@ func drawTimeline(r *Round, phases []rundir.Phase, lostAt, start time.Time, a ax
 		if x.StartedAt != nil {
 			end = pointer(x.StartedAt.Add(time.Duration(x.Seconds * float64(time.Second))))
 		}
-		add(cutText("rescue "+x.Target+" ← "+x.Source, 30), class,
+		add(cutText("rescue "+x.Target+" ← "+x.Source, 28), class,
 			fmt.Sprintf("rescue of %s from %s: %s transactions", x.Target, x.Source, format.Count(x.Transactions)), x.StartedAt, end)
 	}
 	if !lostAt.IsZero() {
