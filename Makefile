@@ -42,13 +42,17 @@ run:
 deps:
 	@$(PREFIX)/deps.sh build run
 
+# Everything that may have to be fetched is fetched before anything is tested.
 test:
 	@$(PREFIX)/deps.sh build test
-	@pg=$$($(PREFIX)/pg.sh 17) && \
+	@bin="$${SPOCKCHAOS_TEST_PG_BIN:-$$($(PREFIX)/bin.sh)}" && pg=$$($(PREFIX)/pg.sh 17) && \
 	$(MAKE) --no-print-directory lint && \
-	echo "go test -race, newest installed PostgreSQL" && \
-	go test -race -buildvcs=false $(TESTFLAGS) ./... && \
-	$(MAKE) --no-print-directory test-pg PG_BIN="$$pg"
+	echo "go test -race, $$("$$bin/postgres" --version)" && \
+	SPOCKCHAOS_TEST_PG_BIN="$$bin" go test -race -buildvcs=false $(TESTFLAGS) ./... && \
+	case "$$("$$bin/postgres" --version)" in \
+	"postgres (PostgreSQL) 17"*) ;; \
+	*) $(MAKE) --no-print-directory test-pg PG_BIN="$$pg" ;; \
+	esac
 
 # The integration tests again, on the server in PG_BIN (by default the private PG=17).
 test-pg:

@@ -12,15 +12,6 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# has_engine: some installed server has pglogical beside it, or a private prefix does.
-has_engine() {
-	local so
-	for so in /usr/lib/postgresql/*/lib/pglogical.so; do
-		[ -e "$so" ] && [ -x "${so%/lib/pglogical.so}/bin/postgres" ] && return 0
-	done
-	return 1
-}
-
 # distribution_version: the PostgreSQL version that this Debian release carries.
 distribution_version() {
 	local id
@@ -40,7 +31,7 @@ need_build() {
 	[ -s /etc/ssl/certs/ca-certificates.crt ] || [ -n "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}" ] || missing+=(ca-certificates)
 }
 need_run() {
-	has_engine && return
+	installed_bin >/dev/null && return
 	local v
 	v=$(distribution_version)
 	[ -n "$v" ] || die "no PostgreSQL with pglogical is installed, and this is no Debian that we know; install both, or build a private one: make pg PG=17"

@@ -43,3 +43,16 @@ cache_dir() {
 	fi
 	printf '%s\n' "$dir"
 }
+
+# installed_bin prints the bin directory of the newest installed PostgreSQL that has
+# pglogical, else of the newest private prefix; it fails if there is neither.
+installed_bin() {
+	local bin
+	for bin in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV); do
+		[ -x "$bin/postgres" ] && [ -e "${bin%/bin}/lib/pglogical.so" ] && echo "$bin" && return
+	done
+	for bin in $(printf '%s\n' "$(cache_dir)"/pg/*/usr/lib/postgresql/*/bin | sort -rV); do
+		[ -x "$bin/postgres" ] && [ -e "${bin%/usr/lib/postgresql/*}/.complete" ] && echo "$bin" && return
+	done
+	return 1
+}
