@@ -21,7 +21,11 @@ func Check(ctx context.Context, dir string) (Result, error) {
 		proof    []evidence
 		findings []Finding
 	)
-	for n := 1; n <= d.Run.Rounds; n++ {
+	rounds, err := d.Rounds()
+	if err != nil {
+		return Result{}, err
+	}
+	for n := 1; n <= rounds; n++ {
 		r, ev, err := checkRound(ctx, d.Run, dir, n)
 		if err != nil {
 			return Result{}, err

@@ -187,6 +187,7 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 func TestAKilledRunIsJudged(t *testing.T) {
 	w := convincing(t)
 	w.round.Complete, w.noFinals, w.run.EndedAt = false, true, time.Time{}
+	w.run.Rounds = 0 // it is written at the end
 	dir := w.write()
 	rd := rundir.RoundDir(dir, 1)
 	for _, f := range []string{filepath.Join(rundir.HistoryDir, "1.hist"), rundir.SamplesFile, rundir.ObservationsFile} {
@@ -202,7 +203,7 @@ func TestAKilledRunIsJudged(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := Check(t.Context(), dir)
-	if err != nil || r.Verdict != Inconclusive {
-		t.Errorf("%v %v, %v", r.Verdict, r.Reasons, err)
+	if err != nil || r.Verdict != Inconclusive || len(r.Rounds) != 1 || r.Operations.OK == 0 {
+		t.Errorf("%v %v, %+v, %v", r.Verdict, r.Reasons, r.Rounds, err)
 	}
 }

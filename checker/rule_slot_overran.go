@@ -62,6 +62,8 @@ type passing struct {
 // passedBy lists, by origin, what a node's slot had passed and when, with rising remotes.
 func passedBy(samples []rundir.Sample) map[string][]passing {
 	waiting := make(map[string][]passing) // pairs not yet passed, rising
+	var last *rundir.Sample
+	var flushed rundir.LSN // in the epoch
 	firstRemote := make(map[string]rundir.LSN)
 	out := make(map[string][]passing)
 	for i := range samples {
@@ -69,6 +71,15 @@ func passedBy(samples []rundir.Sample) map[string][]passing {
 		if !good(s) {
 			continue
 		}
+		if last != nil && !last.Epoch.Equal(s.Epoch) {
+			// A local commit that was not seen flushed may be lost in a crash, and its position
+			// used again. Within one start of the server a slot only reaches what is flushed.
+			for node, next := range waiting {
+				waiting[node] = slices.DeleteFunc(next, func(x passing) bool { return x.local > flushed })
+			}
+			flushed = 0
+		}
+		last, flushed = s, max(flushed, s.FlushLSN)
 		for _, x := range s.Origins {
 			first, known := firstRemote[x.Node]
 			if !known {
@@ -76,8 +87,7 @@ func passedBy(samples []rundir.Sample) map[string][]passing {
 				firstRemote[x.Node] = x.Remote
 				continue
 			}
-			// A local commit that is not flushed may be lost in a crash, and its position used again.
-			if x.Local == 0 || x.Local > s.FlushLSN || x.Remote <= first {
+			if x.Local == 0 || x.Remote <= first {
 				continue
 			}
 			next := waiting[x.Node]

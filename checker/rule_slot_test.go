@@ -138,7 +138,15 @@ func TestSlotOverran(t *testing.T) {
 		{"where the subscription began is no transaction", func(w *world) {
 			w.sample(origin("n2", 5, 300, "n1", 8000, 300), origin("n2", 6, 300, "n1", 8000, 300), origin("n3", 8, 100, "n1", 7000, 90))
 		}, ""},
-		{"a local commit that was not flushed", func(w *world) {
+		{"a local commit that was flushed later", func(w *world) {
+			w.sample(origin("n2", 5, 100, "n1", 7000, 150), change(origin("n2", 6, 100, "n1", 8000, 300), func(s *rundir.Sample) { s.FlushLSN = 250 }))
+			w.sample(sampleAt("n2", 7, 300), origin("n3", 8, 100, "n1", 7000, 90))
+		}, "slot_overran n2"},
+		{"a local commit that was flushed before a crash", func(w *world) {
+			w.sample(origin("n2", 5, 100, "n1", 7000, 150), origin("n2", 6, 100, "n1", 8000, 300))
+			w.sample(epoch(sampleAt("n2", 7, 300), 6.5, 1000, 0), origin("n3", 8, 100, "n1", 7000, 90))
+		}, "slot_overran n2"},
+		{"a local commit that was not seen flushed before a crash", func(w *world) {
 			w.sample(origin("n2", 5, 100, "n1", 7000, 150), change(origin("n2", 6, 100, "n1", 8000, 300), func(s *rundir.Sample) { s.FlushLSN = 250 }))
 			w.sample(epoch(sampleAt("n2", 7, 300), 6.5, 1000, 0), origin("n3", 8, 100, "n1", 7000, 90))
 		}, ""},

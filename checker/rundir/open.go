@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // Dir is a run directory that was recognised.
@@ -56,4 +57,20 @@ func (d *Dir) Round(n int) (Round, error) {
 	var r Round
 	err := ReadJSON(filepath.Join(RoundDir(d.Path, n), RoundFile), &r)
 	return r, err
+}
+
+// Rounds is how many rounds were begun: what run.json says, or more if there are
+// directories of later ones. A run that was killed never came to write it.
+func (d *Dir) Rounds() (int, error) {
+	entries, err := os.ReadDir(filepath.Dir(RoundDir(d.Path, 1)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("looking for rounds: %w", err)
+	}
+	n := d.Run.Rounds
+	for _, e := range entries {
+		if i, err := strconv.Atoi(e.Name()); err == nil && e.IsDir() && RoundDir(d.Path, i) == filepath.Join(d.Path, "rounds", e.Name()) {
+			n = max(n, i)
+		}
+	}
+	return n, nil
 }

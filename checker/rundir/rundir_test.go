@@ -192,6 +192,25 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+func TestRoundsOfAKilledRun(t *testing.T) {
+	d := &Dir{Path: t.TempDir()}
+	want := func(n int) {
+		t.Helper()
+		if got, err := d.Rounds(); err != nil || got != n {
+			t.Errorf("%d rounds, %v; want %d", got, err, n)
+		}
+	}
+	want(0)
+	for _, name := range []string{"001", "002", "7", "x", "-01", "0009"} {
+		if err := os.MkdirAll(filepath.Join(d.Path, "rounds", name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(2)
+	d.Run.Rounds = 5
+	want(5)
+}
+
 func TestLSN(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := LSN(rapid.Uint64().Draw(t, "lsn"))
