@@ -139,7 +139,8 @@ func TestSlotOverran(t *testing.T) {
 			w.sample(origin("n2", 5, 300, "n1", 8000, 300), origin("n2", 6, 300, "n1", 8000, 300), origin("n3", 8, 100, "n1", 7000, 90))
 		}, ""},
 		{"a local commit that was flushed later", func(w *world) {
-			w.sample(origin("n2", 5, 100, "n1", 7000, 150), change(origin("n2", 6, 100, "n1", 8000, 300), func(s *rundir.Sample) { s.FlushLSN = 250 }))
+			w.sample(change(origin("n2", 5, 100, "n1", 7000, 150), func(s *rundir.Sample) { s.FlushLSN = 200 }),
+				change(origin("n2", 6, 100, "n1", 8000, 300), func(s *rundir.Sample) { s.FlushLSN = 250 }))
 			w.sample(sampleAt("n2", 7, 300), origin("n3", 8, 100, "n1", 7000, 90))
 		}, "slot_overran n2"},
 		{"a local commit that was flushed before a crash", func(w *world) {
@@ -147,7 +148,8 @@ func TestSlotOverran(t *testing.T) {
 			w.sample(epoch(sampleAt("n2", 7, 300), 6.5, 1000, 0), origin("n3", 8, 100, "n1", 7000, 90))
 		}, "slot_overran n2"},
 		{"a local commit that was not seen flushed before a crash", func(w *world) {
-			w.sample(origin("n2", 5, 100, "n1", 7000, 150), change(origin("n2", 6, 100, "n1", 8000, 300), func(s *rundir.Sample) { s.FlushLSN = 250 }))
+			w.sample(change(origin("n2", 5, 100, "n1", 7000, 150), func(s *rundir.Sample) { s.FlushLSN = 200 }),
+				change(origin("n2", 6, 100, "n1", 8000, 300), func(s *rundir.Sample) { s.FlushLSN = 250 }))
 			w.sample(epoch(sampleAt("n2", 7, 300), 6.5, 1000, 0), origin("n3", 8, 100, "n1", 7000, 90))
 		}, ""},
 		{"the origin is lost and the peer still needs it", func(w *world) { base(w, origin("n3", 32, 100, "n1", 7000, 90)) }, "slot_overran n2"},
