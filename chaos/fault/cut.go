@@ -82,11 +82,11 @@ func (a *cutting) Prove(ctx context.Context) (bool, string, error) {
 		return now.Cut > a.before.Cut, nil
 	})
 	n := now.Cut - a.before.Cut
-	bytes := passed(now, a.dir) - passed(a.before, a.dir)
 	if n == 0 {
+		bytes := passed(now, a.dir) - passed(a.before, a.dir)
 		return false, fmt.Sprintf("%s %s: not cut, only %d of %d bytes passed", a.link.Name(), dirName(a.dir), bytes, a.after), nil
 	}
-	return true, fmt.Sprintf("%s %s: %d connection closed after %d bytes (%d passed since)", a.link.Name(), dirName(a.dir), n, a.after, bytes), nil
+	return true, fmt.Sprintf("%s %s: %d connection closed after %d bytes", a.link.Name(), dirName(a.dir), n, a.after), nil
 }
 
 func (a *cutting) Heal(ctx context.Context) (string, error) {

@@ -250,6 +250,7 @@ type fakeCluster struct {
 	topology.Cluster // what no test calls
 	nodes            []*fakeNode
 	links            map[string]*fakeLink
+	dialled          func() // called when a link's conninfo is asked for; may be nil
 }
 
 func (c *fakeCluster) Nodes() []topology.Node {
@@ -270,6 +271,9 @@ func (c *fakeCluster) Node(name string) topology.Node {
 }
 
 func (c *fakeCluster) LinkDSN(string, string) string {
+	if c.dialled != nil {
+		c.dialled()
+	}
 	return "host=127.0.0.1 port=1 connect_timeout=1"
 }
 

@@ -207,3 +207,38 @@ func TestLinkOfANodeThatIsDown(t *testing.T) {
 		t.Errorf("heal: %q, %v", proof, err)
 	}
 }
+
+// What proves a limit is that bytes waited for it and came no faster, not that something took long.
+func TestSlow(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		bytes  int64
+		waited time.Duration
+		effect bool
+	}{
+		{"held to the limit", 2000, time.Millisecond, true},
+		{"nothing passed", 0, time.Millisecond, false},
+		{"nothing waited", 2000, 0, false},
+		{"too fast", 1 << 50, time.Millisecond, false},
+	} {
+		f := newFakes(t)
+		l := f.cluster.links["n2>n1"]
+		a := inject(t, f.env, rundir.PlannedFault{ID: 1, Name: "slow", Target: "n2>n1", Parameters: Params{"bytes_per_second": 1e6}})
+		f.cluster.dialled = func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.stats.DownBytes += tc.bytes
+			l.stats.Throttled += tc.waited
+			time.Sleep(5 * time.Millisecond) // so that 2000 bytes are not above the limit
+		}
+		if effect, proof := prove(t, a); effect != tc.effect {
+			t.Errorf("%s: effect %v, %s", tc.name, effect, proof)
+		}
+		if _, err := a.Heal(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := l.Get(link.Upstream); got != (link.Gate{}) {
+			t.Errorf("after healing: %+v", got)
+		}
+	}
+}

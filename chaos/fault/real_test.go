@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,29 +54,89 @@ func (m *mesh) has(ctx context.Context, node string, id int64) (bool, error) {
 	return found, err
 }
 
-// arrives waits for a row.
-func (m *mesh) arrives(t *testing.T, node string, id int64) {
+// arrives waits for rows, on one connection for as long as it holds.
+func (m *mesh) arrives(t *testing.T, node string, ids ...int64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
+	began, nudged := time.Now(), false
 	var last error
 	if err := until(ctx, func() (bool, error) {
-		found, err := m.has(ctx, node, id)
-		last = err
-		return found, nil
+		last = m.env.with(ctx, node, func(c *pgx.Conn) error {
+			return until(ctx, func() (bool, error) {
+				if !nudged && time.Since(began) > 15*time.Second {
+					nudged = true
+					m.nudge(ctx, t, node)
+				}
+				var all bool
+				err := c.QueryRow(ctx, "SELECT count(*) = $2 FROM public.fault_probe WHERE id = ANY($1)", ids, len(ids)).Scan(&all)
+				return all, err
+			})
+		})
+		return last == nil, nil
 	}); err != nil {
-		t.Fatalf("row %d is not on %s after a minute (%v)", id, node, last)
+		m.explain(t)
+		t.Fatalf("rows %v are not on %s after a minute (%v)", ids, node, last)
+	}
+}
+
+// nudge enables again what is enabled and down. pglogical 2.4.2 can leave an apply worker that died
+// unstarted for minutes, when another of the same node had died and come again a moment before: its
+// manager then sleeps for up to three minutes, unless a subscription is altered. See docs/faults.md.
+func (m *mesh) nudge(ctx context.Context, t *testing.T, node string) {
+	err := m.env.with(ctx, node, func(c *pgx.Conn) error {
+		subs, err := m.env.Engine.Subscriptions(ctx, c)
+		if err != nil {
+			return err
+		}
+		for _, s := range subs {
+			if s.Status == "down" {
+				t.Logf("%s: its subscription to %s is enabled and down for long; it is enabled again", node, s.Provider)
+				err = errors.Join(err, m.env.Engine.Enable(ctx, c, s.Provider))
+			}
+		}
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		t.Logf("nudge %s: %v", node, err)
+	}
+}
+
+// explain logs what each node says of its rows and its replication.
+func (m *mesh) explain(t *testing.T) {
+	for _, n := range m.env.Cluster.Nodes() {
+		err := m.env.with(t.Context(), n.Name(), func(c *pgx.Conn) error {
+			subs, err := m.env.Engine.Subscriptions(t.Context(), c)
+			if err != nil {
+				return err
+			}
+			var state string
+			err = c.QueryRow(t.Context(), `SELECT format('highest rows %s; walsenders %s; origins %s; workers %s',
+				(SELECT array_agg(id) FROM (SELECT id FROM public.fault_probe ORDER BY id DESC LIMIT 5) p),
+				(SELECT array_agg((application_name, state, sent_lsn, pg_current_wal_lsn())) FROM pg_stat_replication),
+				(SELECT array_agg((external_id, remote_lsn)) FROM pg_replication_origin_status),
+				(SELECT array_agg((backend_type, state, wait_event)) FROM pg_stat_activity WHERE backend_type LIKE 'pglogical%'))`).Scan(&state)
+			t.Logf("%s: %+v; %s", n.Name(), subs, state)
+			return err
+		})
+		if err != nil {
+			t.Logf("%s: %v", n.Name(), err)
+		}
+		if s, err := n.Log(4000); err == nil {
+			t.Logf("the log of %s ends:\n%s", n.Name(), s)
+		}
 	}
 }
 
 // replicates checks that a row of every node reaches every other.
 func (m *mesh) replicates(t *testing.T, names ...string) {
 	t.Helper()
+	var ids []int64
 	for _, from := range names {
-		id := m.write(t, from)
-		for _, to := range names {
-			m.arrives(t, to, id)
-		}
+		ids = append(ids, m.write(t, from))
+	}
+	for _, to := range names {
+		m.arrives(t, to, ids...)
 	}
 }
 
@@ -113,7 +174,7 @@ func TestFaultsOnRealServers(t *testing.T) {
 		{plan: rundir.PlannedFault{Name: "lag", Target: "n2>n1", Parameters: Params{"latency_ms": 60.0, "jitter_ms": 10.0}},
 			goes: []flow{{"n1", "n2"}}, proof: "a round trip takes", endProof: "is answered in"},
 		{plan: rundir.PlannedFault{Name: "slow", Target: "client>n1", Parameters: Params{"bytes_per_second": 65536.0}},
-			goes: []flow{{"n1", "n2"}}, proof: "bytes a second (limit 65536)", endProof: "is answered in"},
+			goes: []flow{{"n1", "n2"}}, proof: "bytes a second (limit 65536), bytes waited", endProof: "is answered in"},
 		{plan: rundir.PlannedFault{Name: "reset", Target: "n2>n1", Parameters: Params{"every_ms": 500.0}},
 			proof: "a connection of our own ended", endProof: "connections reset in"},
 		{plan: rundir.PlannedFault{Name: "cut", Target: "n3>n1", Parameters: Params{"direction": "down", "bytes": 1500.0}},

@@ -64,33 +64,43 @@ type slowed struct {
 	release func()
 }
 
-// Prove fetches what takes the link half a second and measures how fast it comes.
+// Prove fetches through the link what takes it half a second, beside its own traffic, and
+// measures how fast all of it comes: not faster than the limit, and held up by it.
 func (a *slowed) Prove(ctx context.Context) (bool, string, error) {
 	from, to, err := ParseLink(a.name)
 	if err != nil {
 		return false, "", err
 	}
-	if why := a.env.outOfService(to); why != "" {
-		return false, fmt.Sprintf("%s: no rate to measure: %s", a.name, why), nil
+	l, err := a.env.Links.Get(a.name)
+	if err != nil {
+		return false, "", err
 	}
-	if ids := a.env.Links.stalledBy(a.name, a.id); len(ids) > 0 {
-		return false, fmt.Sprintf("%s: no rate to measure, it is stalled by fault %d", a.name, ids[0]), nil
+	before, began := l.Stats(), time.Now()
+	fetchErr := a.fetch(ctx, from, to)
+	after, took := l.Stats(), time.Since(began)
+	bytes := after.DownBytes - before.DownBytes
+	waited := after.Throttled - before.Throttled
+	rate := float64(bytes) / took.Seconds()
+	proof := fmt.Sprintf("%s: %d bytes in %s are %.0f bytes a second (limit %d), bytes waited %s for it",
+		a.name, bytes, short(took), rate, a.rate, short(waited))
+	if fetchErr != nil {
+		proof += fmt.Sprintf("; what was asked for did not all come: %v", fetchErr)
+	}
+	// The link may let a first burst through at once.
+	return bytes > 0 && waited > 0 && rate <= 1.5*float64(a.rate), proof, nil
+}
+
+func (a *slowed) fetch(ctx context.Context, from, to string) error {
+	if why := a.env.outOfService(to); why != "" {
+		return notApplicable("%s", why)
 	}
 	c, err := pgx.Connect(ctx, a.env.Cluster.LinkDSN(from, to))
 	if err != nil {
-		return false, fmt.Sprintf("%s: no rate to measure: %v", a.name, err), nil
+		return err
 	}
 	defer hangUp(c)
-	size := max(a.rate/2, 1)
-	began := time.Now()
-	var got int64
-	if err := c.QueryRow(ctx, "SELECT length(repeat('x', $1::int)), repeat('x', $1::int)", size).Scan(&got, new(string)); err != nil {
-		return false, fmt.Sprintf("%s: %d bytes did not come in %s", a.name, size, short(time.Since(began))), nil
-	}
-	took := time.Since(began)
-	measured := float64(size) / took.Seconds()
-	// The link may let a first burst through at once.
-	return measured <= 1.5*float64(a.rate), fmt.Sprintf("%s: %d bytes took %s, %.0f bytes a second (limit %d)", a.name, size, short(took), measured, a.rate), nil
+	var got string
+	return c.QueryRow(ctx, "SELECT repeat('x', $1::int)", max(a.rate/2, 1)).Scan(&got)
 }
 
 func (a *slowed) Heal(ctx context.Context) (string, error) {

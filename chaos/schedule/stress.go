@@ -77,10 +77,10 @@ func (d *drawing) standing() {
 // Gaps that the rules keep, for a chaos phase of the given length.
 
 // nodeSettle is how long a node needs after a node fault until it replicates again.
-func nodeSettle(chaos time.Duration) time.Duration { return min(2500*time.Millisecond, chaos/8) }
+func nodeSettle(chaos time.Duration) time.Duration { return min(3*time.Second, chaos/7) }
 
 // linkSettle is the same for a link.
-func linkSettle(chaos time.Duration) time.Duration { return min(1500*time.Millisecond, chaos/10) }
+func linkSettle(chaos time.Duration) time.Duration { return min(2*time.Second, chaos/10) }
 
 // backBefore is how long before the loss every survivor must be in service again.
 func backBefore(chaos time.Duration) time.Duration { return min(4*time.Second, chaos/4) }
