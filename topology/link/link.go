@@ -35,6 +35,7 @@ type Link struct {
 
 	upstream atomic.Pointer[string]
 	refuse   atomic.Bool
+	held     atomic.Pointer[chan struct{}] // nil, or closed when new connections may go on
 	accepted atomic.Int64
 	refused  atomic.Int64
 	cuts     atomic.Int64
@@ -76,6 +77,23 @@ func (l *Link) Get(d Direction) Gate { return l.gates[d].valve.get() }
 
 // Refuse makes the link close new connections at once (with a reset); open ones stay.
 func (l *Link) Refuse(on bool) { l.refuse.Store(on) }
+
+// Hold makes the link take new connections without dialling the server until Hold(false):
+// their bytes wait. For a server that is about to start: engines are slow to try again after a refusal.
+// Heal and Reset do not end it.
+func (l *Link) Hold(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.held.Load()
+	switch {
+	case on && old == nil:
+		c := make(chan struct{})
+		l.held.Store(&c)
+	case !on && old != nil:
+		l.held.Store(nil)
+		close(*old)
+	}
+}
 
 // Refusing says whether new connections are refused.
 func (l *Link) Refusing() bool { return l.refuse.Load() }
@@ -215,6 +233,13 @@ func (l *Link) serve(c *conn, serial uint64) {
 		delete(l.conns, c)
 		l.mu.Unlock()
 	}()
+	if hold := l.held.Load(); hold != nil {
+		select {
+		case <-*hold:
+		case <-c.broken:
+		case <-l.ctx.Done():
+		}
+	}
 	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
 	go func() { // a reset ends the dial as well
 		select {

@@ -94,7 +94,11 @@ func (c *Cluster) writeFile(detached bool) error {
 	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(tmp, filepath.Join(c.opts.Dir, rundir.ClusterFile))
+	path := filepath.Join(c.opts.Dir, rundir.ClusterFile)
+	if abs, err := filepath.Abs(path); err == nil {
+		c.watchdog.tell(message{Op: opFile, Path: abs})
+	}
+	return os.Rename(tmp, path)
 }
 
 func (c *Cluster) removeFile() error {

@@ -166,10 +166,22 @@ func (n *node) reap(cmd *exec.Cmd, p *postmaster) {
 
 // await polls until the server answers a query.
 func (n *node) await(ctx context.Context, p *postmaster) error {
+	// A server that is gone answers no more: what holds the port then is a stranger.
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-p.gone:
+			cancel()
+		case <-stop:
+		}
+	}()
 	wait := 5 * time.Millisecond
 	var last error
 	for {
-		if last = ping(ctx, n.dsn); last == nil {
+		if last = ping(asking, n.dsn); last == nil {
 			return nil
 		}
 		t := time.NewTimer(wait)

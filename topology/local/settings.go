@@ -45,7 +45,8 @@ func settings(o *Options, version int, hasPluginList bool, port int, socketDir s
 		"log_timezone":               "UTC",
 		"timezone":                   "UTC",
 		"log_min_messages":           "warning",
-		"lc_messages":                "C", // messages are looked for in the log
+		"log_min_error_statement":    "fatal", // each walsender's start would log its long command
+		"lc_messages":                "C",     // messages are looked for in the log
 		"max_prepared_transactions":  "10",
 	}
 	if version >= 180000 {

@@ -69,10 +69,12 @@ func (c *Cluster) setting(ctx context.Context, dataDir, name string) (string, bo
 }
 
 // createDatabase makes our database in a data directory without a server: a single-user backend is
-// quicker than a start and a stop.
+// quicker than a start and a stop. It closes the other databases, since pglogical and Spock start a
+// manager in each one that can be connected to, one after the other, before ours gets its own.
 func (c *Cluster) createDatabase(ctx context.Context, dataDir string) error {
 	cmd := c.command(ctx, dataDir, "postgres", "--single", "-D", dataDir, "-c", "fsync=off", "-c", "exit_on_error=on", "postgres")
-	cmd.Stdin = strings.NewReader("CREATE DATABASE " + Database + ";\n")
+	cmd.Stdin = strings.NewReader("CREATE DATABASE " + Database + ";\n" +
+		"UPDATE pg_database SET datallowconn = false WHERE datname <> '" + Database + "';\n")
 	out, err := cmd.CombinedOutput()
 	if err != nil || bytes.Contains(out, []byte("ERROR:")) || bytes.Contains(out, []byte("FATAL:")) {
 		return fmt.Errorf("creating database %s: %v: %s", Database, err, lastLines(out, 3))

@@ -72,6 +72,12 @@ func (c *Cluster) Restore(ctx context.Context) error {
 			return fmt.Errorf("restoring the cluster: %w", err)
 		}
 	}
+	// Nodes do not come up in the same instant, and an apply worker that finds its provider
+	// down tries again seconds later: so the links make them wait instead.
+	for _, l := range c.Links() {
+		l.Hold(true)
+		defer l.Hold(false)
+	}
 	if err := c.startAll(ctx); err != nil {
 		return fmt.Errorf("restoring the cluster: %w", err)
 	}

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -150,9 +149,4 @@ func (w *watchdog) dismiss(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the watchdog does not end: %w", ctx.Err())
 	}
-}
-
-// isBelow says that path is dir or lies in it.
-func isBelow(path, dir string) bool {
-	return path == dir || strings.HasPrefix(path, dir+string(filepath.Separator))
 }
