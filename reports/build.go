@@ -23,6 +23,10 @@ func Build(dir string, res *checker.Result) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	rounds, err := d.Rounds()
+	if err != nil {
+		return nil, err
+	}
 	run := d.Run
 	rep := &Report{
 		SchemaVersion: SchemaVersion, Verdict: checker.Inconclusive, Reasons: []string{"not checked yet"},
@@ -33,7 +37,7 @@ func Build(dir string, res *checker.Result) (*Report, error) {
 		Again: again(dir, run),
 	}
 	last := run.StartedAt
-	for n := 1; n <= run.Rounds; n++ {
+	for n := 1; n <= rounds; n++ {
 		r, end, notes := buildRound(d, n)
 		rep.Notes = append(rep.Notes, notes...)
 		rep.Rounds = append(rep.Rounds, r)
@@ -65,7 +69,7 @@ func (rep *Report) judge(res *checker.Result) {
 	for _, rr := range res.Rounds {
 		i := slices.IndexFunc(rep.Rounds, func(r Round) bool { return r.Number == rr.Number })
 		if i < 0 {
-			// The checker saw a round that run.json does not count: killed between the two writes.
+			// Begun after the directory was read for this report.
 			rep.Rounds = append(rep.Rounds, emptyRound(rr.Number))
 			i = len(rep.Rounds) - 1
 		}
