@@ -1,0 +1,363 @@
+package sql
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// before is on every node when the target begins to lag.
+var before = []string{
+	`INSERT INTO item SELECT i, 'old ' || i, i FROM generate_series(1, 200) i`,
+	`INSERT INTO "Odd ""schema"."Odd table" ("The key", part, p, big) SELECT 'k' || i, i, 1, repeat(md5(i::text), 300) FROM generate_series(1, 20) i`,
+	`INSERT INTO ident (v, uq) SELECT 'i' || i, i FROM generate_series(1, 20) i`,
+	`INSERT INTO fullid SELECT i, 'f' || i, '{"a": 1}' FROM generate_series(1, 20) i`,
+	`INSERT INTO emptied (v) SELECT i FROM generate_series(1, 20) i`,
+	`INSERT INTO parent SELECT generate_series(1, 10)`,
+}
+
+// lost is what the target lacks.
+var lost = []string{
+	`INSERT INTO item VALUES (1001, E'quote '' backslash \\ newline \n tab \t unicode ü€😀', NULL), (1002, '', -1), (1003, NULL, 9223372036854775807)`,
+	`UPDATE item SET v = v || ' new', n = NULL WHERE id BETWEEN 1 AND 50`,
+	`UPDATE item SET id = id + 5000 WHERE id BETWEEN 60 AND 70`,
+	`DELETE FROM item WHERE id BETWEEN 100 AND 120`,
+	`BEGIN; UPDATE item SET id = -1 WHERE id = 150; UPDATE item SET id = 150 WHERE id = 151; UPDATE item SET id = 151 WHERE id = -1; COMMIT`,
+	`BEGIN; INSERT INTO item VALUES (3000, 'a'); UPDATE item SET v = 'b' WHERE id = 3000; DELETE FROM item WHERE id = 3000; INSERT INTO item VALUES (3000, 'c'); COMMIT`,
+	`BEGIN; INSERT INTO item VALUES (4000, 'gone'); ROLLBACK`,
+	`BEGIN; INSERT INTO item VALUES (4001, 'kept'); SAVEPOINT s; INSERT INTO item VALUES (4002, 'gone'); ROLLBACK TO s; INSERT INTO item VALUES (4003, 'kept'); COMMIT`,
+	`INSERT INTO event SELECT i % 3, 'same' FROM generate_series(1, 30) i`,
+	`INSERT INTO event VALUES (NULL, NULL), (1, '')`,
+	`INSERT INTO "Odd ""schema"."Odd table" VALUES ('it''s \ "odd"', 1, true, -123.450, 1.1, 'NaN', 'ab', '\x00ff5c27', '{"a" :  [1, null]}', '{"b": "\"q\""}',
+	   '{1,NULL,3}', ARRAY['a,b', '"', NULL, '\'], '2000-02-29 12:34:56.789012', '1999-12-31 23:59:59.999999+02', '0044-03-15 BC', '23:59:59.5', '1 year 2 days 03:04:05.6',
+	   'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '10.0.0.1/24', '(1.5,-2)', '[1,5)', B'10101', B'101', '<a b="c">d</a>', 'so ''so''', 7, repeat('x', 5000))`,
+	`UPDATE "Odd ""schema"."Odd table" SET yes = false, money = part WHERE part <= 10`,            // big stays: toasted and unchanged
+	`UPDATE "Odd ""schema"."Odd table" SET "The key" = 'new ' || part WHERE part BETWEEN 5 AND 8`, // with a new key
+	`UPDATE "Odd ""schema"."Odd table" SET big = repeat('y', 9000) WHERE part = 12`,
+	`DELETE FROM "Odd ""schema"."Odd table" WHERE part = 13`,
+	`INSERT INTO ident (v, uq) VALUES ('fresh', 100)`,
+	`UPDATE ident SET v = 'changed' WHERE id <= 5`,
+	`UPDATE ident SET id = DEFAULT WHERE id = 7`,
+	`BEGIN; UPDATE ident SET uq = 999 WHERE id = 1; UPDATE ident SET uq = 1 WHERE id = 2; UPDATE ident SET uq = 2 WHERE id = 1; COMMIT`,
+	`UPDATE fullid SET v = NULL WHERE id < 5; UPDATE fullid SET id = id + 100 WHERE id = 6; DELETE FROM fullid WHERE id = 8; INSERT INTO fullid VALUES (50, 'x', NULL)`,
+	`BEGIN; INSERT INTO parent VALUES (77); INSERT INTO child VALUES (1, 77), (2, 3); COMMIT`,
+	`TRUNCATE emptied RESTART IDENTITY`,
+	`INSERT INTO emptied (v) VALUES ('after')`,
+	`INSERT INTO item SELECT i, 'large', i FROM generate_series(100001, 110000) i`,
+	`UPDATE item SET n = n + 1 WHERE id BETWEEN 100001 AND 101000`,
+}
+
+func fill(m *mesh) {
+	m.t.Helper()
+	m.run("n1", before...)
+	for _, n := range m.names[1:] {
+		m.await(n, "SELECT count(*) = 10 FROM parent")
+	}
+	m.level(m.names...)
+}
+
+// clean says that no rescue left anything on a survivor.
+func (m *mesh) clean(t *testing.T, node, failed string) {
+	t.Helper()
+	for what, query := range map[string]string{
+		"clone slots":              "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'spk_rescue%'",
+		"disabled subscriptions":   "SELECT count(*) FROM spock.recovery_peer WHERE NOT enabled",
+		"subscriptions to it":      fmt.Sprintf("SELECT count(*) FROM spock.recovery_peer WHERE peer_node = '%s'", failed),
+		"slots of it":              fmt.Sprintf(`SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE '%%from\_%s\_%s'`, node, failed),
+		"origins of it":            fmt.Sprintf(`SELECT count(*) FROM pg_replication_origin WHERE roname LIKE '%%from\_%s\_%s'`, failed, node),
+		"disabled triggers":        "SELECT count(*) FROM pg_trigger WHERE tgenabled = 'D'",
+		"suspended, not forgotten": "SELECT count(*) FROM spock.recovery_run WHERE suspended <> '{}'",
+	} {
+		m.await(node, fmt.Sprintf("SELECT (%s) = 0", query))
+		_ = what
+	}
+}
+
+func TestRescue(t *testing.T) {
+	m := newMesh(t, 3)
+	fill(m)
+	m.lacking("n1", "n2", []string{"n3"}, lost...)
+	if m.digest("n2") == m.digest("n3") {
+		t.Fatal("n3 does not lag: the test tests nothing")
+	}
+	if v := m.get("n3", "SELECT string_agg(node_name || ' ' || role, ', ') FROM spock.find_rescue_source('n1')"); v != "n2 source, n3 lagging" {
+		t.Errorf("find_rescue_source: %s", v)
+	}
+	if v := m.get("n2", fmt.Sprintf("SELECT count(*) FROM spock.recover_precheck('n1', 'n2', '%s', 'n3', '%s') WHERE status = 'error'", m.nodes["n2"].dsn(), m.nodes["n3"].dsn())); v != "0" {
+		t.Errorf("precheck has %s errors", v)
+	}
+	for _, swap := range []string{m.call("n1", "n3", "n3", ""), strings.Replace(m.call("n1", "n2", "n3", ""), "'n3'", "'n4'", 1)} {
+		if err := m.nodes["n2"].run(swap); err == nil {
+			t.Errorf("%s: went through", swap)
+		}
+	}
+	// Stop at a time and at a position before everything: nothing is replayed, nothing finished.
+	m.run("n2", m.call("n1", "n2", "n3", ", stop_lsn := '0/1'"))
+	m.run("n2", m.call("n1", "n2", "n3", ", stop_timestamp := '2001-01-01'"))
+	if v := m.get("n3", "SELECT step || ' ' || transactions FROM spock.recovery_run"); v != "stopped 0" {
+		t.Errorf("after a stop before everything: %s", v)
+	}
+	m.await("n3", "SELECT enabled FROM spock.recovery_peer WHERE peer_node = 'n2'")
+
+	m.run("n2", m.call("n1", "n2", "n3", ", verb := true"))
+	want := m.digest("n2")
+	if got := m.digest("n3"); got != want {
+		t.Errorf("target\n%s\nsource\n%s", got, want)
+	}
+	if v := m.get("n3", "SELECT last_value || ' ' || is_called FROM emptied_id_seq"); v != "1 false" {
+		t.Errorf("sequence of the truncated table: %s", v)
+	}
+	// Rows keep the failed node's commit time, and the target does not give them to others.
+	if v := m.get("n3", "SELECT to_char(pg_xact_commit_timestamp(xmin) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') FROM item WHERE id = 1001"); v !=
+		m.get("n2", "SELECT to_char(pg_xact_commit_timestamp(xmin) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') FROM item WHERE id = 1001") {
+		t.Errorf("commit timestamp of a replayed row: %s", v)
+	}
+	m.clean(t, "n2", "n1")
+	m.clean(t, "n3", "n1")
+
+	status := m.get("n2", fmt.Sprintf("SELECT transactions || ' ' || step || ' ' || (rows > 11000) FROM spock.recover_status('n1', '%s')", m.nodes["n3"].dsn()))
+	if !strings.HasSuffix(status, "done true") {
+		t.Errorf("status: %s", status)
+	}
+	m.run("n2", m.call("n1", "n2", "n3", ""))
+	m.run("n3", m.call("n1", "n2", "n3", ", verb := true"))
+	if again := m.get("n3", "SELECT transactions || ' ' || step || ' ' || (rows > 11000) FROM spock.recover_status('n1')"); again != status {
+		t.Errorf("the second call changed the run: %s", again)
+	}
+	if got := m.digest("n3"); got != want {
+		t.Errorf("the second call changed data\n%s\n%s", got, want)
+	}
+	// Replication between the survivors goes on, and the slots are not held by the lost node.
+	m.run("n3", "INSERT INTO item VALUES (-3, 'n3')")
+	m.run("n2", "INSERT INTO item VALUES (-2, 'n2')")
+	m.await("n2", "SELECT count(*) = 1 FROM item WHERE id = -3")
+	m.await("n3", "SELECT count(*) = 1 FROM item WHERE id = -2")
+	m.level("n2", "n3")
+}
+
+// The target's own newer rows win; rows in the way of an insert go if they are older.
+func TestRescueConflicts(t *testing.T) {
+	m := newMesh(t, 3)
+	fill(m)
+	m.disable("n3", "n1")
+	m.run("n1", "UPDATE item SET v = 'n1' WHERE id <= 4", "DELETE FROM item WHERE id = 5", "INSERT INTO item VALUES (7001, 'n1'), (7002, 'n1')",
+		"UPDATE item SET id = 7100 WHERE id = 6", "INSERT INTO ident (v, uq) VALUES ('n1', 500)")
+	skip := m.get("n1", "SELECT pg_current_wal_lsn()")
+	m.run("n1", "UPDATE item SET v = 'not this' WHERE id = 9")
+	m.run("n1", "UPDATE item SET v = 'but this' WHERE id = 10")
+	m.await("n2", "SELECT v = 'but this' FROM item WHERE id = 10")
+	_ = skip
+	for _, n := range []string{"n2", "n3"} {
+		m.disable(n, map[string]string{"n2": "n3", "n3": "n2"}[n]) // the changes here are the target's alone
+	}
+	m.run("n3", "UPDATE item SET v = 'newer' WHERE id IN (1, 5)", "INSERT INTO item VALUES (7001, 'newer')", "DELETE FROM item WHERE id = 2",
+		"INSERT INTO ident (id, v, uq) OVERRIDING SYSTEM VALUE VALUES (9999, 'newer', 500)")
+	m.lacking("n1", "n2", nil)
+	m.run("n3", m.call("n1", "n2", "n3", ""))
+	got := m.get("n3", "SELECT string_agg(id || '=' || v, ' ' ORDER BY id) FROM item WHERE id IN (1, 2, 3, 5, 6, 7001, 7002, 7100)")
+	want := "1=newer 2=n1 3=n1 5=newer 7001=newer 7002=n1 7100=old 6"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if v := m.get("n3", "SELECT string_agg(v, ' ') FROM ident WHERE uq = 500"); v != "newer" {
+		t.Errorf("row in the way of a unique column: %s", v)
+	}
+	if v := m.get("n3", "SELECT kept >= 4 FROM spock.recovery_run"); v != "true" {
+		t.Errorf("kept: %s", m.get("n3", "SELECT kept FROM spock.recovery_run"))
+	}
+}
+
+// skip_lsn leaves out one transaction, stop_lsn ends after one.
+func TestRescueSkipAndStop(t *testing.T) {
+	m := newMesh(t, 3)
+	fill(m)
+	m.disable("n3", "n1")
+	var at []string
+	for i := 1; i <= 4; i++ {
+		m.run("n1", fmt.Sprintf("UPDATE item SET v = 'step %d' WHERE id = %d", i, i))
+		m.await("n2", fmt.Sprintf("SELECT v = 'step %d' FROM item WHERE id = %d", i, i))
+		at = append(at, m.get("n2", "SELECT remote_lsn FROM spock.recovery_progress() WHERE origin_node = 'n1'"))
+	}
+	m.lacking("n1", "n2", nil)
+	show := func() string {
+		return m.get("n3", "SELECT string_agg(v, ', ' ORDER BY id) FROM item WHERE id <= 4")
+	}
+	m.run("n2", m.call("n1", "n2", "n3", fmt.Sprintf(", stop_lsn := '%s', skip_lsn := '%s'", at[2], at[1])))
+	if v := show(); v != "step 1, old 2, step 3, old 4" {
+		t.Errorf("after the stop: %s", v)
+	}
+	m.run("n2", m.call("n1", "n2", "n3", ""))
+	if v := show(); v != "step 1, old 2, step 3, step 4" {
+		t.Errorf("at the end: %s", v)
+	}
+	if v := m.get("n3", "SELECT skipped || ' ' || step FROM spock.recovery_run"); v != "1 done" {
+		t.Errorf("run: %s", v)
+	}
+}
+
+// TestRescueInterrupted kills the coordinator's or the target's session at every step of one rescue, then lets it end.
+func TestRescueInterrupted(t *testing.T) {
+	m := newMesh(t, 3)
+	fill(m)
+	m.lacking("n1", "n2", []string{"n3"}, append(lost, many...)...)
+	// hold(lock) makes a step wait while the test has that lock.
+	m.run("n3", `CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+	    IF current_setting('application_name') = 'spock_recovery' AND (TG_TABLE_NAME <> 'recovery_run' OR to_jsonb(NEW) ->> 'step' = TG_ARGV[0]) THEN
+	        PERFORM pg_advisory_xact_lock(4711);
+	    END IF;
+	    RETURN NULL;
+	END $$`)
+	holdAt := func(name, table, when, arg string) []string {
+		return []string{fmt.Sprintf("CREATE TRIGGER %s AFTER INSERT OR UPDATE ON %s FOR EACH ROW %s EXECUTE FUNCTION hold('%s')", name, table, when, arg),
+			fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name)}
+	}
+	points := map[string][]string{
+		"started":   holdAt("h", "spock.recovery_run", "", "started"),
+		"suspended": holdAt("h", "spock.recovery_run", "", "suspended"),
+		"replaying": holdAt("h", "spock.recovery_run", "", "replaying"),
+		"row":       holdAt("h", "item", "WHEN (NEW.id = 7100150)", ""),
+		"large":     holdAt("h", "item", "WHEN (NEW.id = 105000)", ""),
+		"keyless":   holdAt("h", "event", "", ""),
+		"last":      holdAt("h", "item", "WHEN (NEW.id = 2000000000)", ""),
+		"replayed":  holdAt("h", "spock.recovery_run", "", "replayed"),
+		"done":      holdAt("h", "spock.recovery_run", "", "done"),
+	}
+	for _, point := range []string{"started", "suspended", "replaying", "keyless", "large", "row", "last", "replayed", "done"} {
+		for _, victim := range []string{"coordinator", "target"} {
+			table := strings.Fields(strings.SplitN(points[point][0], " ON ", 2)[1])[0]
+			m.run("n3", points[point]...)
+			if interrupt(t, m, victim) {
+				t.Logf("%s killed at %s; run %s", victim, point, m.get("n3", "SELECT step || ' ' || transactions FROM spock.recovery_run"))
+			} else if victim == "coordinator" || point != "done" {
+				// a point that the first victim's rescue passed is not reached again
+				if victim == "coordinator" {
+					t.Errorf("%s was never reached", point)
+				}
+			}
+			m.run("n3", fmt.Sprintf("DROP TRIGGER h ON %s", table))
+		}
+	}
+	m.run("n2", m.call("n1", "n2", "n3", ""))
+	if got, want := m.digest("n3"), m.digest("n2"); got != want {
+		t.Errorf("target\n%s\nsource\n%s", got, want)
+	}
+	m.clean(t, "n2", "n1")
+	m.clean(t, "n3", "n1")
+}
+
+var many = []string{
+	`DO $$ BEGIN FOR i IN 7100001 .. 7100300 LOOP INSERT INTO item VALUES (i, 'one'); INSERT INTO event VALUES (i, 'one'); COMMIT; END LOOP; END $$`,
+}
+
+// interrupt starts the rescue and kills the victim's session when the target waits for lock 4711;
+// false if the rescue ended without ever waiting.
+func interrupt(t *testing.T, m *mesh, victim string) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	lock := m.nodes["n3"].conn(t)
+	defer lock.Close(ctx)
+	if _, err := lock.Exec(ctx, "SELECT pg_advisory_lock(4711)"); err != nil {
+		t.Fatal(err)
+	}
+	coordinator := m.nodes["n2"].conn(t)
+	defer coordinator.Close(ctx)
+	pid := coordinator.PgConn().PID()
+	ended := make(chan error, 1)
+	go func(c *pgx.Conn) {
+		_, err := c.Exec(ctx, m.call("n1", "n2", "n3", ""))
+		ended <- err
+	}(coordinator)
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("rescue: %v", err)
+			}
+			return false
+		case <-time.After(30 * time.Millisecond):
+		}
+		var waits int32
+		err := lock.QueryRow(ctx, "SELECT coalesce(max(pid), 0) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted").Scan(&waits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waits == 0 {
+			continue
+		}
+		if victim == "target" {
+			m.run("n3", fmt.Sprintf("SELECT pg_terminate_backend(%d)", waits))
+		} else {
+			m.run("n2", fmt.Sprintf("SELECT pg_terminate_backend(%d)", pid))
+		}
+		if err := <-ended; err == nil {
+			t.Errorf("the rescue succeeded although its %s was killed", victim)
+		}
+		return true
+	}
+}
+
+// Two targets lag, differently; a fourth survivor lacks nothing.
+func TestRescueTwoTargets(t *testing.T) {
+	m := newMesh(t, 5)
+	fill(m)
+	m.disable("n3", "n1")
+	m.run("n1", "UPDATE item SET v = 'first' WHERE id <= 20")
+	m.await("n4", "SELECT v = 'first' FROM item WHERE id = 20")
+	m.lacking("n1", "n2", []string{"n4"}, lost...)
+	m.await("n5", "SELECT count(*) = 1 FROM item WHERE id = 2000000000")
+	m.run("n5", m.call("n1", "n2", "n3", ""))
+	if v := m.get("n2", "SELECT count(*) FROM spock.recovery_peer WHERE peer_node = 'n1'"); v != "1" {
+		t.Error("the source forgot n1 although n4 still lags")
+	}
+	m.run("n5", m.call("n1", "n2", "n4", ""))
+	want := m.digest("n2")
+	for _, n := range m.names[1:] {
+		if got := m.digest(n); got != want {
+			t.Errorf("%s\n%s\nn2\n%s", n, got, want)
+		}
+		m.clean(t, n, "n1")
+	}
+	m.level(m.names[1:]...)
+}
+
+// pglogical cannot apply to a table with REPLICA IDENTITY FULL, other engines can: here the
+// failed node's transactions are made on the source by a session with its origin.
+func TestRescueIdentityFull(t *testing.T) {
+	m := newMesh(t, 3)
+	m.run("n1", before...)
+	m.run("n1", `INSERT INTO nokey SELECT i % 5, '{"b":  1}', 'x', i % 2 = 0 FROM generate_series(1, 20) i`)
+	for _, n := range []string{"n2", "n3"} {
+		m.await(n, "SELECT count(*) = 20 FROM nokey")
+	}
+	m.level(m.names...)
+	m.disable("n3", "n1")
+	m.disable("n2", "n1")
+	m.nodes["n1"].stop(syscall.SIGKILL)
+	for _, n := range []string{"n2", "n3"} {
+		m.run(n, "ALTER TABLE fullid REPLICA IDENTITY FULL", "ALTER TABLE nokey REPLICA IDENTITY FULL", "SELECT spock.recovery_sync_publications()")
+	}
+	session := []string{"SET session_replication_role = replica",
+		"SELECT pg_replication_origin_session_setup(origin_name) FROM spock.recovery_peer WHERE peer_node = 'n1'"}
+	for _, q := range []string{
+		"UPDATE fullid SET v = NULL WHERE id < 5", "UPDATE fullid SET id = id + 100, j = '[]' WHERE id = 6", "DELETE FROM fullid WHERE id = 8",
+		"UPDATE nokey SET ch = 'new' WHERE a = 3", "DELETE FROM nokey WHERE ctid = (SELECT min(ctid) FROM nokey WHERE a = 2)", "UPDATE nokey SET a = NULL, j = NULL, yes = NULL WHERE a = 4",
+		"DELETE FROM nokey WHERE a IS NULL AND ctid = (SELECT min(ctid) FROM nokey WHERE a IS NULL)", "UPDATE nokey SET yes = true WHERE a IS NULL", "TRUNCATE emptied",
+	} {
+		session = append(session, "BEGIN", "SELECT pg_replication_origin_xact_setup(pg_replication_origin_session_progress(false) + 1000, now())", q, "COMMIT")
+	}
+	m.run("n2", session...)
+	m.run("n3", m.call("n1", "n2", "n3", ""))
+	if got, want := m.digest("n3"), m.digest("n2"); got != want {
+		t.Errorf("target\n%s\nsource\n%s", got, want)
+	}
+	if v := m.get("n3", "SELECT transactions || ' ' || step FROM spock.recovery_run"); v != "9 done" {
+		t.Errorf("run: %s", v)
+	}
+}
