@@ -71,7 +71,7 @@ func (s *server) pgbench(b *testing.B) float64 {
 		b.Fatal(err)
 	}
 	c := s.command("pgbench", "-h", host, "-p", port, "-U", "chaos", "-n", "-M", "prepared", "-f", script, "-D", "n=0",
-		"-c", strconv.Itoa(benchSessions), "-j", "1", "-T", fmt.Sprint(int(benchSlice/time.Second)), s.db)
+		"-c", strconv.Itoa(benchSessions), "-j", "2", "-T", fmt.Sprint(int(benchSlice/time.Second)), s.db)
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.Output()

@@ -221,8 +221,11 @@ func testRunUnderFaults(t *testing.T, s *server) {
 		case 4:
 			s.link.Set(link.Direction(rnd.IntN(2)), link.Gate{Stall: true})
 			// Long enough that operations in flight are given up.
-			before := r.stats.Snapshot().Unknown
-			await(t, "unknown outcomes", func() bool { return r.stats.Snapshot().Unknown > before })
+			before := r.stats.Snapshot()
+			await(t, "operations given up", func() bool {
+				now := r.stats.Snapshot()
+				return now.Unknown+now.Fail > before.Unknown+before.Fail
+			})
 			s.link.Heal()
 		}
 		ok := r.stats.Snapshot().OK

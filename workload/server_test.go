@@ -43,6 +43,7 @@ func (s *server) fresh(t testing.TB) *server {
 	t.Helper()
 	c := *s
 	c.t = t
+	t.Cleanup(s.link.Heal) // whatever became of the test
 	c.db = fmt.Sprintf("db%d", time.Now().UnixNano())
 	conn, err := pgx.Connect(t.Context(), s.dsn())
 	if err != nil {
