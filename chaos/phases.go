@@ -24,7 +24,7 @@ func (r *round) startWatching(ctx context.Context, b *background) error {
 	if err != nil {
 		return err
 	}
-	r.watcher, err = watch.NewWatcher(watch.Options{
+	watcher, err := watch.NewWatcher(watch.Options{
 		Nodes: r.cluster.Nodes(), Engine: r.engine, Samples: samples, Clock: r.deps.Clock, Log: r.log,
 	})
 	if err != nil {
@@ -40,7 +40,8 @@ func (r *round) startWatching(ctx context.Context, b *background) error {
 	if err != nil {
 		return errors.Join(err, samples.Close(), observations.Close())
 	}
-	b.goRun(func() error { return errors.Join(r.watcher.Run(ctx), samples.Close()) })
+	r.watcher.Store(watcher)
+	b.goRun(func() error { return errors.Join(watcher.Run(ctx), samples.Close()) })
 	b.goRun(func() error { return errors.Join(observers.Run(ctx), observations.Close()) })
 	for _, n := range r.cluster.Nodes() {
 		m := &manager{node: n, period: r.cfg.ManagerPeriod, log: r.log}
@@ -228,7 +229,7 @@ func (r *round) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.stall+time.Second)
 	defer cancel()
 	for {
-		latest := r.watcher.Latest()
+		latest := r.watcher.Load().Latest()
 		level := true
 		for _, s := range r.state.Survivors {
 			sample := latest[s]

@@ -34,7 +34,7 @@ type round struct {
 	exec    atomic.Pointer[fault.Executor]
 	plans   *background // the executor's run
 	stats   *workload.Stats
-	watcher *watch.Watcher
+	watcher atomic.Pointer[watch.Watcher]
 	rescues []rundir.Rescue
 }
 

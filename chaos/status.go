@@ -84,7 +84,10 @@ func (r *round) live() (faults []string, ops checker.Operations, nodes []NodeSta
 	}
 	counts := r.stats.Snapshot()
 	ops = checker.Operations{OK: counts.OK, Fail: counts.Fail, Unknown: counts.Unknown}
-	latest := r.watcher.Latest()
+	var latest map[string]rundir.Sample
+	if w := r.watcher.Load(); w != nil { // nil while the cluster is restored
+		latest = w.Latest()
+	}
 	lag := lagOf(latest)
 	for _, n := range r.cluster.Nodes() {
 		s, seen := latest[n.Name()]
