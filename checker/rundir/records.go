@@ -7,7 +7,7 @@ import "time"
 type PlannedFault struct {
 	ID         int            `json:"id"`
 	Name       string         `json:"name"`   // as `spockchaos faults` lists it
-	Target     string         `json:"target"` // "n1", "n1>n2" (subscriber n2 reads provider n1), "client>n1", "n1<>n3"
+	Target     string         `json:"target"` // "n1", "n2>n1" (the link by which subscriber n2 dials provider n1), "client>n1", "n1<>n3"
 	Parameters map[string]any `json:"parameters"`
 	At         time.Duration  `json:"at_ns"`
 	For        time.Duration  `json:"for_ns"` // 0: until the heal phase
