@@ -1,0 +1,49 @@
+package sql
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// BenchmarkRescueReplay replays one-row transactions; tx/s counts the replay alone, from the
+// moment that the target's other subscriptions are suspended until everything is flushed.
+func BenchmarkRescueReplay(b *testing.B) {
+	const transactions = 20000
+	m := newMesh(b, 3)
+	m.disable("n3", "n1")
+	m.run("n1", "SET synchronous_commit = off", fmt.Sprintf(
+		"DO $$ BEGIN FOR i IN 1 .. %d LOOP INSERT INTO item VALUES (i, 'a row of ordinary width', i); COMMIT; END LOOP; END $$", transactions))
+	m.await("n2", fmt.Sprintf("SELECT count(*) = %d FROM item", transactions))
+	m.nodes["n1"].stop(syscall.SIGKILL)
+	c := m.nodes["n3"].conn(b)
+	defer c.Close(b.Context())
+	for b.Loop() {
+		b.StopTimer() // each replay begins with an empty table and the progress of before
+		ask := func(q string) {
+			if _, err := c.PgConn().Exec(b.Context(), q).ReadAll(); err != nil {
+				b.Fatalf("%s: %v", q, err)
+			}
+		}
+		ask("RESET ALL; TRUNCATE item; DELETE FROM spock.recovery_run")
+		if err := m.nodes["n2"].run("SELECT spock.recovery_engine_disable('n1')"); err != nil {
+			b.Fatal(err)
+		}
+		m.await("n2", "SELECT count(*) = 0 FROM spock.recovery_apply_worker WHERE peer_node = 'n1'")
+		ask("SELECT pg_replication_origin_advance(origin_name, '0/1') FROM spock.recovery_peer WHERE peer_node = 'n1'")
+		ask("SELECT spock.recovery_begin('n1', 'n2', NULL, NULL, NULL)")
+		stop := m.get("n2", "SELECT pg_current_wal_flush_lsn()")
+		has := m.get("n2", "SELECT remote_lsn FROM spock.recovery_progress() WHERE origin_node = 'n1'")
+		ask(fmt.Sprintf("UPDATE spock.recovery_run SET stop_position = '%s', source_progress = '%s'", stop, has))
+		b.StartTimer()
+		began := time.Now()
+		ask(fmt.Sprintf("CALL spock.recovery_replay((SELECT id FROM spock.recovery_run), '%s', 20000, NULL)", m.nodes["n2"].dsn()))
+		b.ReportMetric(transactions/time.Since(began).Seconds(), "tx/s")
+		b.StopTimer()
+		if v := m.get("n3", "SELECT (SELECT count(*) FROM item) || ' ' || (SELECT transactions >= 20000 FROM spock.recovery_run)"); v != fmt.Sprintf("%d true", transactions) {
+			b.Fatalf("replayed: %s", v)
+		}
+		b.StartTimer()
+	}
+}
