@@ -160,7 +160,7 @@ func (c *Cluster) makeNodes(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return c.spreadWAL(ctx)
 }
 
 func (c *Cluster) makeLinks() error {

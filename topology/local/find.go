@@ -29,9 +29,9 @@ type installation struct {
 }
 
 // FindPostgres finds the PostgreSQL programs to use: pgBin if it is given, else $PG_CONFIG's,
-// else the newest of the private prefixes (.cache/pg below the working directory, spockchaos/pg below the
-// user's cache directory), of the system's (/usr/lib/postgresql) and of pg_config in PATH, that has the engine.
-// pgVer, if given, is the major version wanted. The error is one line that names what was looked at.
+// else the newest that has the engine of the system's (/usr/lib/postgresql, pg_config in PATH), else of the private
+// prefixes (.cache/pg below the working directory, spockchaos/pg below the user's cache directory). pgVer, if
+// given, is the major version wanted; then a private prefix goes first: somebody took the trouble to make it. The error is one line that names what was looked at.
 func FindPostgres(ctx context.Context, pgBin, pgVer string, eng engine.Engine) (binDir, version string, versionNum int, err error) {
 	major := 0
 	if pgVer != "" {
@@ -51,7 +51,11 @@ func FindPostgres(ctx context.Context, pgBin, pgVer string, eng engine.Engine) (
 		return named(ctx, bin, "PG_CONFIG="+conf, major, eng)
 	}
 	var whyNot []string
-	for _, group := range [][]string{privateBins(), systemBins(ctx)} {
+	groups := [][]string{systemBins(ctx), privateBins()}
+	if major != 0 {
+		slices.Reverse(groups)
+	}
+	for _, group := range groups {
 		var found []installation
 		for _, bin := range group {
 			i, err := inspect(ctx, bin, eng)
@@ -63,7 +67,6 @@ func FindPostgres(ctx context.Context, pgBin, pgVer string, eng engine.Engine) (
 				found = append(found, i)
 			}
 		}
-		// Somebody took the trouble to make a private prefix, so it goes before the system.
 		if len(found) > 0 {
 			best := slices.MaxFunc(found, func(a, b installation) int { return cmp.Compare(a.number, b.number) })
 			return best.bin, best.version, best.number, nil
