@@ -198,7 +198,10 @@ func (r *round) heal(ctx context.Context) error {
 // quiesce waits until the survivors agree on every table. That they do not within
 // the limit is recorded for the checker, not an error.
 func (r *round) quiesce(ctx context.Context) error {
+	wakeCtx, waking := newBackground(ctx)
+	waking.goRun(func() error { (&waker{r: r, down: map[[2]string]time.Time{}}).run(wakeCtx); return nil })
 	equal, note, err := watch.WaitEqual(ctx, r.survivors(), r.limits.quiesce)
+	err = errors.Join(err, waking.stop())
 	if err != nil {
 		return fmt.Errorf("quiesce: %w", err)
 	}

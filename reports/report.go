@@ -33,7 +33,7 @@ type Report struct {
 	Slots         map[string]Slot `json:"slots"` // by node
 	Findings      []Finding       `json:"findings"`
 	Again         Again           `json:"run_again"`
-	Notes         []string        `json:"notes"` // what of the run directory could not be read
+	Notes         []string        `json:"notes"` // what of the run directory could not be read, and what the harness had to do for the engine
 }
 
 // Round is one round of a run.

@@ -90,6 +90,17 @@ type Round struct {
 	// Leftovers of the rescues, looked for on every survivor after heal: clone slots,
 	// disabled subscriptions, disabled triggers, sessions of a rescue. One line each.
 	Leftovers []Leftover `json:"leftovers,omitempty"`
+	// Woken are the subscriptions that the engine left without an apply worker after everything
+	// was healed, and that the harness enabled once more.
+	Woken []Woken `json:"woken,omitempty"`
+}
+
+// Woken is one such subscription.
+type Woken struct {
+	At       time.Time     `json:"at"`
+	Node     string        `json:"node"` // the subscriber
+	Provider string        `json:"provider"`
+	Down     time.Duration `json:"down_ns"` // how long it was seen without a worker
 }
 
 // Leftover is something that a rescue should have taken away.

@@ -1,0 +1,77 @@
+package chaos
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+)
+
+const (
+	// wakeAfter is how long an enabled subscription between two nodes that answer may be without an apply
+	// worker before it is woken. The engine itself starts a worker again within about five seconds.
+	wakeAfter = 10 * time.Second
+	// wakePeriod lies between two looks.
+	wakePeriod = time.Second
+)
+
+// waker finds subscriptions that the engine left without an apply worker after all faults were healed, and enables
+// them once more, which is what an operator would do. pglogical's manager process can miss the end of a worker and then
+// sleeps for three minutes (docs/findings.md); without this every such round would wait as long. Each time is
+// recorded, so the report tells it.
+type waker struct {
+	r    *round
+	down map[[2]string]time.Time // by subscriber and provider: since when
+}
+
+// run looks until ctx is done.
+func (w *waker) run(ctx context.Context) {
+	for pause(ctx, wakePeriod) {
+		for _, s := range w.r.state.Survivors {
+			err := onNode(ctx, w.r.cluster, s, func(c *pgx.Conn) error { return w.look(ctx, c, s) })
+			if err != nil && ctx.Err() == nil {
+				w.r.log.Warn("cannot look for subscriptions without a worker", zap.String("node", s), zap.Error(err))
+			}
+		}
+	}
+}
+
+func (w *waker) look(ctx context.Context, c *pgx.Conn, node string) error {
+	subs, err := w.r.engine.Subscriptions(ctx, c)
+	if err != nil {
+		return err
+	}
+	now := w.r.deps.Clock()
+	for _, s := range subs {
+		pair := [2]string{node, s.Provider}
+		pids, err := w.r.engine.ApplyWorkers(ctx, c, s.Provider)
+		if err != nil {
+			return err
+		}
+		if s.Status == "disabled" || len(pids) > 0 {
+			delete(w.down, pair)
+			continue
+		}
+		since, seen := w.down[pair]
+		if !seen {
+			w.down[pair] = now
+			continue
+		}
+		if now.Sub(since) < wakeAfter {
+			continue
+		}
+		if err := w.r.engine.Enable(ctx, c, s.Provider); err != nil {
+			return err
+		}
+		delete(w.down, pair)
+		w.r.log.Warn("subscription had no apply worker and was enabled again", zap.String("subscriber", node),
+			zap.String("provider", s.Provider), zap.Duration("down for", now.Sub(since)))
+		w.r.mu.Lock()
+		w.r.state.Woken = append(w.r.state.Woken, rundir.Woken{At: now, Node: node, Provider: s.Provider, Down: now.Sub(since)})
+		w.r.mu.Unlock()
+	}
+	return nil
+}
