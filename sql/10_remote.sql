@@ -43,7 +43,8 @@ EXCEPTION WHEN OTHERS THEN
         USING ERRCODE = 'sqlclient_unable_to_establish_sqlconnection';
 END $$;
 
--- recovery_ready waits until the answer to the last query is there; false after wait.
+-- recovery_ready waits until the answer to the last query is there; false after wait. Each look takes in
+-- no more than libpq's buffer (16 kB at first), so long naps would throttle a large answer.
 CREATE OR REPLACE FUNCTION spock.recovery_ready(conn text, wait interval) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     deadline timestamptz := clock_timestamp() + wait;
@@ -57,7 +58,7 @@ BEGIN
             RETURN false;
         END IF;
         PERFORM pg_sleep(nap);
-        nap := least(nap * 1.5, 0.01);
+        nap := least(nap * 1.5, 0.001);
     END LOOP;
 END $$;
 

@@ -196,7 +196,7 @@ BEGIN
         PERFORM spock.recovery_open('spk_source', source_dsn, false);
         FOR c IN SELECT * FROM spock.recovery_checks(failed_node_name, source_node_name, target_node_name, 'spk_source', 'spk_target') LOOP
             PERFORM spock.recovery_say(verb OR c.status = 'warning', format('check %s: %s (%s)', c.check_name, c.status, c.detail));
-            bad := concat_ws('; ', bad, CASE c.status WHEN 'error' THEN format('%s: %s', c.check_name, c.detail) END);
+            bad := concat_ws('; ', nullif(bad, ''), CASE c.status WHEN 'error' THEN format('%s: %s', c.check_name, c.detail) END);
         END LOOP;
         IF bad <> '' THEN
             RAISE EXCEPTION 'rescue of % from the loss of % cannot start: %', target_node_name, failed_node_name, bad
