@@ -16,9 +16,12 @@ type conn struct {
 	client   *net.TCPConn
 	server   *net.TCPConn // nil until dialled
 	isBroken bool
-	hard     bool    // one end failed or was cut: close instead of half-closing
-	closed   [2]bool // direction d's receiving end was closed by Toxiproxy's writer
-	done     chan struct{}
+	hard     bool          // one end failed or was cut: close instead of half-closing
+	closed   [2]bool       // direction d's receiving end was closed by Toxiproxy's writer
+	done     chan struct{} // closed with the second of them
+
+	flows sync.WaitGroup // both, while they run
+	gone  chan struct{}  // closed when the link has forgotten the connection
 }
 
 // sender and receiver are the sockets at the two ends of a direction.

@@ -24,13 +24,18 @@ type flow struct {
 	last  time.Time // due of the last chunk that was queued: none may overtake it
 	ended bool      // the sender's end of file was taken
 
+	interrupted bool
+
 	// The head's first granted bytes may go at grantAt; bought under grantBy.
 	granted int
 	grantAt time.Time
 	grantBy *setting
 }
 
-func (f *flow) run(stub *toxics.ToxicStub) {
+// run passes bytes until the flow is at its end. It returns false when Toxiproxy interrupts it, to run
+// it again; what is queued stays then. Nothing here makes Toxiproxy do so, but its contract allows it.
+func (f *flow) run(stub *toxics.ToxicStub) (over bool) {
+	f.interrupted = false
 	for {
 		s := f.valve.current.Load()
 		var more bool
@@ -40,7 +45,7 @@ func (f *flow) run(stub *toxics.ToxicStub) {
 			more = f.hold(stub, s)
 		}
 		if !more {
-			return
+			return !f.interrupted
 		}
 	}
 }
@@ -66,13 +71,13 @@ func (f *flow) pass(stub *toxics.ToxicStub, s *setting) bool {
 			return f.abandon(stub)
 		case <-stub.Interrupt:
 			f.take(c, ok)
-			return false
+			return f.interrupt()
 		}
 		return true
 	case <-f.conn.broken:
 		return f.abandon(stub)
 	case <-stub.Interrupt:
-		return false
+		return f.interrupt()
 	}
 }
 
@@ -126,7 +131,7 @@ func (f *flow) hold(stub *toxics.ToxicStub, s *setting) bool {
 	case <-f.conn.broken:
 		return f.abandon(stub)
 	case <-stub.Interrupt:
-		return false
+		return f.interrupt()
 	}
 	return true
 }
@@ -193,6 +198,11 @@ func (f *flow) sent(n int) {
 	if len(f.queue) == 0 {
 		f.queue = nil
 	}
+}
+
+func (f *flow) interrupt() bool {
+	f.interrupted = true
+	return false
 }
 
 // cut closes the sender's end at once and the other when what has passed is written.

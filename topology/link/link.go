@@ -114,7 +114,7 @@ func (l *Link) Reset(ctx context.Context) (int, error) {
 	}
 	for i, c := range open {
 		select {
-		case <-c.done:
+		case <-c.gone:
 		case <-ctx.Done():
 			return len(open), fmt.Errorf("resetting link %s: %d of %d connections are not gone: %w",
 				l.Name(), len(open)-i, len(open), ctx.Err())
@@ -209,7 +209,8 @@ func (l *Link) accept() {
 			_ = client.Close()
 			continue
 		}
-		c := &conn{link: l, client: client, broken: make(chan struct{}), done: make(chan struct{})}
+		c := &conn{link: l, client: client, broken: make(chan struct{}),
+			done: make(chan struct{}), gone: make(chan struct{})}
 		l.mu.Lock()
 		closed := l.closed
 		if !closed {
@@ -232,6 +233,7 @@ func (l *Link) serve(c *conn, serial uint64) {
 		l.mu.Lock()
 		delete(l.conns, c)
 		l.mu.Unlock()
+		close(c.gone)
 	}()
 	if hold := l.held.Load(); hold != nil {
 		select {
@@ -254,20 +256,19 @@ func (l *Link) serve(c *conn, serial uint64) {
 	if err != nil {
 		l.log.Debug("cannot reach the server", zap.Error(err))
 		c.abort()
-		close(c.done)
 		return
 	}
 	c.mu.Lock()
 	if c.isBroken {
 		c.mu.Unlock()
 		_ = server.Close()
-		close(c.done)
 		return
 	}
 	c.server = server.(*net.TCPConn)
 	c.mu.Unlock()
 	l.accepted.Add(1)
 
+	c.flows.Add(2)
 	l.starting.Lock()
 	name := fmt.Sprintf("%s#%d", l.Name(), serial)
 	for _, d := range []Direction{Upstream, Downstream} {
@@ -276,6 +277,7 @@ func (l *Link) serve(c *conn, serial uint64) {
 	}
 	l.starting.Unlock()
 	<-c.done
+	c.flows.Wait()
 }
 
 func toxiDirection(d Direction) stream.Direction {

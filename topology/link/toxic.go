@@ -38,4 +38,9 @@ func (t *gateToxic) NewState() any { return &flow{valve: t.valve, conn: t.next} 
 
 // Pipe is run by Toxiproxy in one goroutine per connection and direction. It ends when
 // the sender's end of file was passed on, or when the connection was broken.
-func (t *gateToxic) Pipe(stub *toxics.ToxicStub) { stub.State.(*flow).run(stub) }
+func (t *gateToxic) Pipe(stub *toxics.ToxicStub) {
+	f := stub.State.(*flow)
+	if f.run(stub) {
+		f.conn.flows.Done()
+	}
+}
