@@ -7,23 +7,21 @@
 
 SET client_min_messages = warning;
 
--- recovery_relation_type is what a replay knows of a table; it keeps a temporary table of these.
-DO $$
-BEGIN
-    IF to_regtype('spock.recovery_relation_type') IS NULL THEN
-        CREATE TYPE spock.recovery_relation_type AS (
-            relid    bigint,   -- the source's number
-            message  bytea,    -- its Relation message
-            name     text,     -- quoted; null: not looked up here yet
-            columns  text[],   -- quoted
-            types    text[],
-            always   boolean[], -- GENERATED ALWAYS AS IDENTITY
-            keys     int[],    -- columns by which a row is found
-            by_text  boolean,  -- no key: a row is found by all columns as text, one of several equal rows
-            conflict text,     -- condition that finds the rows with which an insert can collide; null: none
-            careful  boolean); -- ON CONFLICT does not do (deferrable constraints)
-    END IF;
-END $$;
+-- recovery_relation is what the replay that runs knows of the source's tables. It is not a temporary table: a session that
+-- has one commits a transaction of its own when it ends, and with the origin set up that
+-- commit would move the progress past the transaction in which the session was killed.
+CREATE UNLOGGED TABLE IF NOT EXISTS spock.recovery_relation (
+    relid    bigint PRIMARY KEY, -- the source's number
+    message  bytea NOT NULL,     -- its Relation message
+    name     text,      -- quoted; null: not looked up here yet
+    columns  text[],    -- quoted
+    types    text[],
+    always   boolean[], -- GENERATED ALWAYS AS IDENTITY
+    keys     int[],     -- columns by which a row is found
+    by_text  boolean,   -- no key: a row is found by all columns as text, one of several equal rows
+    conflict text,      -- condition that finds the rows with which an insert can collide; null: none
+    careful  boolean    -- ON CONFLICT does not do (deferrable constraints)
+);
 
 -- recovery_int4 and recovery_int8 read a number, most significant byte first; at counts from 0.
 CREATE OR REPLACE FUNCTION spock.recovery_int4(d bytea, at int) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
@@ -129,7 +127,8 @@ BEGIN
     PERFORM set_config('session_replication_role', 'replica', false), set_config('synchronous_commit', 'off', false),
             set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false),
             set_config('work_mem', '64MB', false), set_config('row_security', 'off', false);
-    CREATE TEMP TABLE IF NOT EXISTS recovery_relation OF spock.recovery_relation_type (PRIMARY KEY (relid));
+    DELETE FROM spock.recovery_relation;
+    DEALLOCATE ALL;
     SELECT * INTO STRICT run FROM spock.recovery_run r WHERE r.id = run_id;
     SELECT p.origin_name INTO origin FROM spock.recovery_peer p WHERE p.peer_node = run.failed_node;
     IF origin IS NULL THEN
@@ -230,13 +229,13 @@ BEGIN
                         active := lsn IS DISTINCT FROM skip_lsn;
                         at_param := ',' || quote_literal(at) || ')';
                         mark := ' /*origin ' || (zero + lsn::numeric) || '*/';
-                        PERFORM pg_replication_origin_xact_setup(zero + lsn::numeric, at);
                     END IF;
                 END IF;
             ELSIF kind = 67 THEN -- Commit
                 IF moving THEN
-                    -- The progress moves with a commit record only, so have one even if no row changed.
-                    PERFORM pg_current_xact_id();
+                    -- The progress moves with a commit record only, so have one even if no row changed. Set up
+                    -- at the last moment: a commit of anything else must not carry it (see recovery_relation).
+                    PERFORM pg_current_xact_id(), pg_replication_origin_xact_setup(zero + lsn::numeric, at);
                     progress := lsn;
                     IF active THEN
                         done_transactions := done_transactions + 1;
@@ -244,7 +243,7 @@ BEGIN
                         done_skipped := done_skipped + 1;
                     END IF;
                     noted := noted + 1;
-                    IF noted >= 1000 THEN
+                    IF noted >= 100 THEN
                         UPDATE spock.recovery_run r SET transactions = transactions + done_transactions, rows = rows + done_rows,
                                kept = kept + done_kept, skipped = skipped + done_skipped WHERE r.id = run_id;
                         done_transactions := 0; done_rows := 0; done_kept := 0; done_skipped := 0; noted := 0;

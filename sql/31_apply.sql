@@ -44,14 +44,14 @@ DECLARE
     rel bigint := spock.recovery_int4(d, 1);
     s   text;
 BEGIN
-    IF EXISTS (SELECT FROM recovery_relation r WHERE r.relid = rel AND r.message = d) THEN
+    IF EXISTS (SELECT FROM spock.recovery_relation r WHERE r.relid = rel AND r.message = d) THEN
         RETURN false;
     END IF;
     FOR s IN SELECT p.name FROM pg_prepared_statements p WHERE p.name ~ format('^[a-z]%s(_|$)', rel) LOOP
         EXECUTE format('DEALLOCATE %I', s);
     END LOOP;
-    DELETE FROM recovery_relation r WHERE r.relid = rel;
-    INSERT INTO recovery_relation (relid, message) VALUES (rel, d);
+    DELETE FROM spock.recovery_relation r WHERE r.relid = rel;
+    INSERT INTO spock.recovery_relation (relid, message) VALUES (rel, d);
     RETURN true;
 END $$;
 
@@ -64,13 +64,13 @@ DECLARE
     relname text;
     ident   "char";
     flagged int[] := '{}';
-    r       spock.recovery_relation_type;
+    r       spock.recovery_relation;
     t       regclass;
     a       pg_attribute;
     col     text;
     pk      int[];
 BEGIN
-    SELECT * INTO r FROM recovery_relation x WHERE x.relid = rel;
+    SELECT * INTO r FROM spock.recovery_relation x WHERE x.relid = rel;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'a change of relation % came without its description', rel;
     END IF;
@@ -122,7 +122,7 @@ BEGIN
           FROM pg_attribute b WHERE b.attrelid = x.indrelid AND b.attnum = ANY (x.indkey[0:x.indnkeyatts - 1])) c
      WHERE x.indrelid = t AND x.indisunique AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL AND c.whole;
     r.careful := EXISTS (SELECT FROM pg_index x WHERE x.indrelid = t AND (x.indisunique OR x.indisexclusion) AND NOT x.indimmediate);
-    UPDATE recovery_relation x
+    UPDATE spock.recovery_relation x
        SET (name, columns, types, always, keys, by_text, conflict, careful)
          = (r.name, r.columns, r.types, r.always, r.keys, r.by_text, r.conflict, r.careful)
      WHERE x.relid = rel;
@@ -130,7 +130,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION spock.recovery_careful(rel bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN (SELECT careful FROM recovery_relation WHERE relid = rel);
+    RETURN (SELECT careful FROM spock.recovery_relation WHERE relid = rel);
 END $$;
 
 -- recovery_not_newer is the condition that row t lets a change of the time in parameter n win.
@@ -143,13 +143,13 @@ $$;
 -- recovery_prepare_inserts prepares i, j, n and x of a table.
 CREATE OR REPLACE FUNCTION spock.recovery_prepare_inserts(rel bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    r    spock.recovery_relation_type;
+    r    spock.recovery_relation;
     n    int;
     stmt text;
     args text;
 BEGIN
     PERFORM spock.recovery_look_up(rel);
-    SELECT * INTO r FROM recovery_relation x WHERE x.relid = rel;
+    SELECT * INTO r FROM spock.recovery_relation x WHERE x.relid = rel;
     n := cardinality(r.columns);
     args := array_to_string(r.types, ',');
     stmt := format('INSERT INTO %s AS t (%s) OVERRIDING SYSTEM VALUE VALUES (%s)', r.name, array_to_string(r.columns, ','),
@@ -167,7 +167,7 @@ END $$;
 -- stays, older ones in the way go. Returns how many took effect.
 CREATE OR REPLACE FUNCTION spock.recovery_insert_rows(rel bigint, list text[], at_param text, mark text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
-    r    spock.recovery_relation_type;
+    r    spock.recovery_relation;
     one  text;
     hit  int;
     took int := 0;
@@ -175,7 +175,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'i' || rel) THEN
         PERFORM spock.recovery_prepare_inserts(rel);
     END IF;
-    SELECT * INTO r FROM recovery_relation x WHERE x.relid = rel;
+    SELECT * INTO r FROM spock.recovery_relation x WHERE x.relid = rel;
     IF cardinality(list) > 1 AND NOT r.careful THEN
         EXECUTE format('INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE VALUES ', r.name, array_to_string(r.columns, ','))
              || array_to_string(list, ',') || ' ON CONFLICT DO NOTHING' || mark;
@@ -235,7 +235,7 @@ BEGIN
 END $$;
 
 -- recovery_match is the condition that finds the row of an update or delete as t.
-CREATE OR REPLACE FUNCTION spock.recovery_match(r spock.recovery_relation_type, kinds text, old_kinds text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION spock.recovery_match(r spock.recovery_relation, kinds text, old_kinds text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     first int := CASE WHEN old_kinds <> '' THEN length(kinds) ELSE 0 END; -- the old row's parameters follow the new one's
     cond  text;
@@ -254,7 +254,7 @@ END $$;
 -- recovery_prepare_change prepares statement name: d an update or delete, e the look whether the row exists.
 CREATE OR REPLACE FUNCTION spock.recovery_prepare_change(statement text, rel bigint, kinds text, old_kinds text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    r     spock.recovery_relation_type;
+    r     spock.recovery_relation;
     n     int := length(kinds);
     last  int := length(kinds) + greatest(length(old_kinds) - 1, 0) + 1;
     args  text;
@@ -263,7 +263,7 @@ DECLARE
     body  text;
 BEGIN
     PERFORM spock.recovery_look_up(rel);
-    SELECT * INTO r FROM recovery_relation x WHERE x.relid = rel;
+    SELECT * INTO r FROM spock.recovery_relation x WHERE x.relid = rel;
     match := spock.recovery_match(r, kinds, old_kinds);
     -- A parameter that is not used may be a null that its type (a domain) would refuse.
     SELECT string_agg(CASE WHEN i = last THEN 'timestamptz'
@@ -323,7 +323,7 @@ BEGIN
     FOR i IN 0 .. n - 1 LOOP
         rel := spock.recovery_int4(d, 6 + 4 * i);
         PERFORM spock.recovery_look_up(rel);
-        tables := tables || (SELECT name FROM recovery_relation WHERE relid = rel);
+        tables := tables || (SELECT name FROM spock.recovery_relation WHERE relid = rel);
     END LOOP;
     EXECUTE 'TRUNCATE ONLY ' || array_to_string(tables, ', ONLY ')
          || CASE WHEN get_byte(d, 5) & 2 = 2 THEN ' RESTART IDENTITY' ELSE '' END

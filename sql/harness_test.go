@@ -389,7 +389,12 @@ func (m *mesh) passes(node, lsn string, running ...string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			m.t.Fatalf("the slot of %s never passed %s: %s", node, lsn, m.get(node, "SELECT to_jsonb(s) FROM spock.get_recovery_slot_status() s"))
+			m.t.Errorf("the slot of %s never passed %s: %s", node, lsn, m.get(node, "SELECT to_jsonb(s) FROM spock.get_recovery_slot_status() s"))
+			for _, r := range running {
+				m.t.Errorf("%s: subscriptions %s, slots %s\n%s", r, m.get(r, "SELECT jsonb_agg(s) FROM pglogical.show_subscription_status() s"),
+					m.get(r, "SELECT jsonb_agg(s) FROM pg_replication_slots s"), m.nodes[r].log())
+			}
+			m.t.FailNow()
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
