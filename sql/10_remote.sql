@@ -43,17 +43,19 @@ EXCEPTION WHEN OTHERS THEN
         USING ERRCODE = 'sqlclient_unable_to_establish_sqlconnection';
 END $$;
 
--- recovery_ready waits until the answer to the last query is there; false after wait. Each look takes in
--- no more than libpq's buffer (16 kB at first), so long naps would throttle a large answer.
+-- recovery_ready waits until the answer to the last query is there; false after wait. Each look takes in no
+-- more than libpq's buffer (16 kB at first), so one look per nap would throttle a large answer.
 CREATE OR REPLACE FUNCTION spock.recovery_ready(conn text, wait interval) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     deadline timestamptz := clock_timestamp() + wait;
     nap      float8 := 0.0005;
 BEGIN
     LOOP
-        IF dblink_is_busy(conn) = 0 THEN
-            RETURN true;
-        END IF;
+        FOR look IN 1 .. 8 LOOP
+            IF dblink_is_busy(conn) = 0 THEN
+                RETURN true;
+            END IF;
+        END LOOP;
         IF clock_timestamp() >= deadline THEN
             RETURN false;
         END IF;

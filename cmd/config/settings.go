@@ -52,6 +52,10 @@ const (
 	maxDuration              = 30 * 24 * time.Hour
 )
 
+// defaultRate is what two cores carry with room to spare: three nodes that each write and apply everything, and a
+// rescue that must catch up while the survivors are still written to.
+const defaultRate = 500
+
 // Set is the settings of one command with the flags that set them.
 type Set struct {
 	Settings
@@ -95,7 +99,7 @@ func (s *Set) options(names Names) []option {
 		{"pg-ver", "", newEnum(&s.PGVer, "", []string{"", "15", "16", "17", "18"}), "PostgreSQL version wanted, 15 to 18 (default: the newest that has the engine)"},
 		{"workload", "", newNames(&s.Workloads, "workload", names.Workloads, false), "workloads to run together: a,b or all"},
 		{"sessions", "", newInt(&s.Sessions, 8, minSessions, maxSessions), "how many clients write at the same time"},
-		{"rate", "", newFloat(&s.Rate, 0, 0, maxRate), "most transactions a second over all sessions, 0 for no cap"},
+		{"rate", "", newFloat(&s.Rate, defaultRate, 0, maxRate), "most transactions a second over all sessions, 0 for no cap"},
 		{"faults", "", newNames(&s.Faults, "fault", names.Faults, true), "faults that may be drawn: a,b or all; -a leaves one out"},
 		{"chaos", "", newDuration(&s.Chaos, 20*time.Second, minChaos, maxChaos, true), "length of the chaos of a round; a plain number is seconds"},
 		{"rounds", "", newEnum(&s.Rounds, "fresh", []string{"fresh"}), "what each round starts on: fresh (a new copy of the wired cluster)"},
