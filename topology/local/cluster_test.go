@@ -25,7 +25,7 @@ func TestSaveAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("saved after %v", time.Since(start))
-	for range 3 {
+	for round := range 3 {
 		start = time.Now()
 		if err := c.Restore(ctx); err != nil {
 			t.Fatal(err)
@@ -33,6 +33,24 @@ func TestSaveAndRestore(t *testing.T) {
 		up := time.Since(start)
 		if err := c.Ready(ctx); err != nil {
 			t.Fatal(err)
+		}
+		// Nothing of the round before is left, and what this one leaves is gone in the next.
+		for _, n := range c.Nodes() {
+			if value[int](t, ctx, n.DSN(), `SELECT count(*)::int FROM pg_class WHERE relname = 'left_over'`) != 0 {
+				t.Error(n.Name(), "remembers the last round")
+			}
+			exec1(t, ctx, n.DSN(), `CREATE TABLE left_over AS SELECT generate_series(1, 10000) i`)
+		}
+		if round == 1 {
+			if err := c.Node("n2").Lose(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if round == 0 {
+			if err := c.Node("n3").Pause(ctx); err != nil {
+				t.Fatal(err)
+			}
+			c.Link("n1", "n2").Refuse(true)
 		}
 		t.Logf("restored after %v, replicating after %v", up, time.Since(start))
 	}

@@ -39,7 +39,8 @@ type node struct {
 	dsn     string
 	log     *zap.Logger
 
-	op sync.Mutex // one Start, Stop, Pause, Resume, Lose at a time
+	op    sync.Mutex // one Start, Stop, Pause, Resume, Lose, Save, Restore at a time
+	known stamps     // the files of data as they were when they last were like the saved ones; under op
 
 	mu   sync.Mutex
 	lost bool

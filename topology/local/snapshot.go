@@ -13,7 +13,7 @@ import (
 // savedDir is where a node's saved data lie.
 func (c *Cluster) savedDir(n *node) string { return filepath.Join(c.root, "saved", n.name) }
 
-// Save stops the nodes and keeps their data as the state that Restore returns to. The
+// Save stops the nodes and keeps a copy of their data as the state that Restore returns to. The
 // nodes are down afterwards.
 func (c *Cluster) Save(ctx context.Context) error {
 	c.mu.Lock()
@@ -37,7 +37,12 @@ func (c *Cluster) Save(ctx context.Context) error {
 		if err := os.RemoveAll(saved); err != nil {
 			return n.wrap("saving", err)
 		}
-		return n.wrap("saving", os.Rename(n.data, saved))
+		if err := copyTree(ctx, n.data, saved); err != nil {
+			return n.wrap("saving", err)
+		}
+		var err error
+		n.known, err = stampTree(n.data)
+		return n.wrap("saving", err)
 	})
 	if err != nil {
 		return fmt.Errorf("saving the cluster: %w", err)
@@ -90,10 +95,11 @@ func (n *node) restore(ctx context.Context, saved string) error {
 		return err
 	}
 	dropSharedMemory(n.data)
-	if err := os.RemoveAll(n.data); err != nil {
-		return err
-	}
-	if err := copyTree(ctx, saved, n.data); err != nil {
+	var err error
+	// Whatever goes wrong, nothing is known of the files any more.
+	known := n.known
+	n.known = nil
+	if n.known, _, err = syncTree(ctx, saved, n.data, known); err != nil {
 		return err
 	}
 	n.mu.Lock()
