@@ -42,11 +42,17 @@ type rescuer struct {
 	sessions    []int32 // the failed node's
 }
 
-// fence stops every survivor's subscription to the failed node, so that what each
-// of them has of it is final: bytes that were still on their way are dropped, not
-// applied behind the rescue's back.
+// fence cuts the lost node off for good and stops every survivor's subscription to it, so that what each of them has of
+// it is final: bytes that were still on their way are dropped, not applied behind the rescue's back. The links
+// refuse from now on: an engine that tries to reach the lost node through a stalled link would wait for its own
+// time limit (30 s in pglogical).
 func (r *rescuer) fence(ctx context.Context, survivors []string) error {
 	for _, s := range survivors {
+		l := r.cluster.Link(s, r.failed)
+		l.Refuse(true)
+		if _, err := l.Reset(ctx); err != nil {
+			return fmt.Errorf("cut link %s: %w", l.Name(), err)
+		}
 		err := r.onNode(ctx, s, func(c *pgx.Conn) error { return r.engine.Disable(ctx, c, r.failed) })
 		if err != nil {
 			return fmt.Errorf("stop %s's subscription to %s: %w", s, r.failed, err)
