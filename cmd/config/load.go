@@ -18,6 +18,9 @@ const EnvPrefix = "SPOCKCHAOS_"
 // testPrefix begins the variables of this project's own tests.
 const testPrefix = EnvPrefix + "TEST_"
 
+// cacheVariable says where make pg puts private servers, and where they are looked for: no setting of a run.
+const cacheVariable = EnvPrefix + "CACHE"
+
 // EnvName is the variable of a flag.
 func EnvName(flag string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
@@ -44,7 +47,7 @@ func (s *Set) Load(environ []string, file string) (ignored []string, err error) 
 	env := map[string]string{}
 	for _, e := range environ {
 		// An empty variable is one that is not set: that is how a shell takes one away for a command.
-		if k, v, ok := strings.Cut(e, "="); ok && strings.HasPrefix(k, EnvPrefix) && !strings.HasPrefix(k, testPrefix) && v != "" {
+		if k, v, ok := strings.Cut(e, "="); ok && strings.HasPrefix(k, EnvPrefix) && !strings.HasPrefix(k, testPrefix) && k != cacheVariable && v != "" {
 			env[k] = v
 		}
 	}

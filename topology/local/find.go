@@ -100,6 +100,10 @@ func inspect(ctx context.Context, bin string, eng engine.Engine) (installation, 
 	if err != nil {
 		return installation{}, err
 	}
+	// The server's account may not be able to search the directory of a symbolic link, only where it leads.
+	if real, err := filepath.EvalSymlinks(bin); err == nil {
+		bin = real
+	}
 	for _, prog := range []string{"postgres", "initdb"} {
 		info, err := os.Stat(filepath.Join(bin, prog))
 		if err != nil {
@@ -159,7 +163,10 @@ func ask(ctx context.Context, program, option string) (string, error) {
 
 // privateBins are the prefixes that make pg fills.
 func privateBins() []string {
-	roots := []string{}
+	var roots []string
+	if cache := os.Getenv("SPOCKCHAOS_CACHE"); cache != "" { // where make pg was told to put it
+		roots = append(roots, filepath.Join(cache, "pg"))
+	}
 	if wd, err := os.Getwd(); err == nil {
 		roots = append(roots, filepath.Join(wd, ".cache", "pg"))
 	}
