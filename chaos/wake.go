@@ -13,7 +13,7 @@ import (
 const (
 	// wakeAfter is how long an enabled subscription between two nodes that answer may be without an apply
 	// worker before it is woken. The engine itself starts a worker again within about five seconds.
-	wakeAfter = 10 * time.Second
+	wakeAfter = 6 * time.Second
 	// wakePeriod lies between two looks.
 	wakePeriod = time.Second
 )
