@@ -43,7 +43,8 @@ func (r *round) leftovers(ctx context.Context, c *pgx.Conn, node string) ([]rund
 	return found, rows.Err()
 }
 
-// leftoversSQL finds clone slots, disabled triggers and sessions of a rescue that never ended.
+// leftoversSQL finds clone slots, disabled triggers and sessions of a rescue that never ended (a rescue's procedures
+// are called; what managers ask of each other all the time is selected).
 const leftoversSQL = `
 SELECT 'clone slot', slot_name::text, coalesce('restart_lsn ' || restart_lsn, 'no restart_lsn')
   FROM pg_replication_slots WHERE slot_name LIKE 'spk\_rescue\_clone%'
@@ -54,4 +55,4 @@ UNION ALL
 SELECT 'session', a.application_name, 'pid ' || a.pid || ': ' || left(a.query, 60)
   FROM pg_stat_activity a
  WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
-   AND a.query ILIKE '%spock.recover%' AND a.state <> 'idle'`
+   AND a.query LIKE 'CALL spock.recover%' AND a.state <> 'idle'`

@@ -97,7 +97,7 @@ func (r *round) chaos(ctx context.Context) error {
 	}
 	exec := fault.NewExecutor(env, func(f rundir.Fault) {
 		if err := r.faults.Append(f); err != nil {
-			r.log.Error("cannot record a fault", zap.Error(err))
+			r.giveUp(err)
 		}
 		if f.Effect {
 			r.firstFault.CompareAndSwap(0, f.StartedAt.UnixNano())

@@ -31,6 +31,9 @@ type round struct {
 	faults *rundir.Lines
 	saves  *rundir.Lines // rescues.jsonl
 
+	// giveUp ends the round because of an error: what is to be recorded cannot be. The first one counts.
+	giveUp context.CancelCauseFunc
+
 	exec    atomic.Pointer[fault.Executor]
 	plans   *background // the executor's run
 	stats   *workload.Stats
@@ -59,11 +62,18 @@ func (h *harness) runRound(ctx context.Context, number int, plan schedule.Round)
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, r.close(err))
+		err = first(r.log, err, r.close(err))
 	}()
 	h.current.Store(r)
 	defer h.current.Store(nil)
-	return r.run(ctx)
+	roundCtx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	r.giveUp = giveUp
+	err = r.run(roundCtx)
+	if cause := context.Cause(roundCtx); ctx.Err() == nil && cause != nil {
+		return first(r.log, cause, err)
+	}
+	return err
 }
 
 // open makes the round's files.
@@ -119,7 +129,7 @@ func (r *round) phase(name string) {
 		r.log.Debug("phase", zap.String("phase", name))
 	}
 	if err := r.write(); err != nil {
-		r.log.Error("cannot save round.json", zap.Error(err))
+		r.giveUp(err)
 	}
 }
 
@@ -136,6 +146,7 @@ func (r *round) phaseName() string {
 // background is a set of goroutines with one owner and one end.
 type background struct {
 	cancel context.CancelFunc
+	failed func(error) // is told of each goroutine's error when it ends; nil for nobody
 	wg     sync.WaitGroup
 	mu     sync.Mutex
 	errs   []error
@@ -152,6 +163,9 @@ func (b *background) goRun(f func() error) {
 			b.mu.Lock()
 			b.errs = append(b.errs, err)
 			b.mu.Unlock()
+			if b.failed != nil {
+				b.failed(err)
+			}
 		}
 	})
 }
@@ -175,6 +189,8 @@ func (r *round) run(ctx context.Context) error {
 	live := context.WithoutCancel(ctx)
 	watchCtx, watching := newBackground(live)
 	workCtx, working := newBackground(live)
+	// A round that is no longer recorded proves nothing: it ends at once, not at its next phase.
+	watching.failed, working.failed = r.giveUp, r.giveUp
 	stopAll := func() error { return errors.Join(working.stop(), watching.stop()) }
 
 	if err := r.startWatching(watchCtx, watching); err != nil {
@@ -185,7 +201,7 @@ func (r *round) run(ctx context.Context) error {
 		// Leave nothing broken behind, whatever went wrong.
 		err = errors.Join(err, r.heal(live))
 		r.mu.Lock()
-		r.state.Interrupted = ctx.Err() != nil
+		r.state.Interrupted = errors.Is(context.Cause(ctx), context.Canceled)
 		r.mu.Unlock()
 	}
 	err = errors.Join(err, stopAll())
@@ -204,10 +220,25 @@ func (r *round) run(ctx context.Context) error {
 	return nil
 }
 
-// why turns whatever an interruption broke into errInterrupted.
+// why turns whatever an interruption broke into errInterrupted. A round that was given up says why by its
+// context's cause.
 func (r *round) why(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return errInterrupted
+	}
+	return err
+}
+
+// first is the first of errs that is one. The others are most often its consequences, and are logged.
+func first(log *zap.Logger, errs ...error) (err error) {
+	for _, e := range errs {
+		switch {
+		case e == nil:
+		case err == nil:
+			err = e
+		default:
+			log.Warn("and then", zap.Error(e))
+		}
 	}
 	return err
 }
@@ -265,6 +296,6 @@ func (r *round) restore(ctx context.Context) error {
 
 func (r *round) event(e rundir.NodeEvent) {
 	if err := r.events.Append(e); err != nil {
-		r.log.Error("cannot record a node event", zap.Error(err))
+		r.giveUp(err)
 	}
 }

@@ -80,7 +80,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
 	if err != nil {
 		h.record.Error = err.Error()
 	}
-	return errors.Join(err, h.saveRun(), status.stop(), h.close(cfg.Keep && ctx.Err() == nil))
+	return first(deps.Log, err, h.saveRun(), status.stop(), h.close(cfg.Keep && ctx.Err() == nil))
 }
 
 // rounds runs rounds until the duration is spent or the planner has no more.

@@ -1,4 +1,4 @@
--- expect: doubled, lost, diverged
+-- expect: doubled, lost
 -- The rescue ignores the origin's name: transactions of other nodes are taken for the failed node's.
 DO $defect$
 DECLARE
