@@ -2,7 +2,6 @@ package workload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -60,7 +59,10 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 	var sessions []*session
 	defer func() {
 		for _, s := range sessions {
-			err = errors.Join(err, s.hist.Close())
+			// A history that cannot be written says so again here.
+			if cerr := s.hist.Close(); err == nil {
+				err = cerr
+			}
 		}
 	}()
 	seen := make(map[string]bool) // nodes that have a session for heavy transactions

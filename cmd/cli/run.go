@@ -85,7 +85,10 @@ func (a *App) run(ctx context.Context, set *config.Set, replay string) (*reports
 	rep, err := judge.all(ctx)
 	out.close()
 	if err != nil {
-		return nil, errors.Join(runErr, err)
+		if runErr != nil {
+			return nil, fmt.Errorf("the run ended early: %w (and it cannot be judged: %w)", runErr, err)
+		}
+		return nil, err
 	}
 	a.printVerdict(dir, rep)
 	if runErr != nil {
