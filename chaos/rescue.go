@@ -161,7 +161,7 @@ func (r *rescuer) attempt(ctx context.Context, rec *rundir.Rescue) error {
 	defer cancel()
 	return r.call(ctx, rec.Source, rec.Target, func(line string) {
 		if len(rec.Log) < maxRescueLog {
-			rec.Log = append(rec.Log, line)
+			rec.Log = append(rec.Log, fmt.Sprintf("%6.2f s  %s", r.clock().Sub(rec.StartedAt).Seconds(), line))
 		}
 	})
 }

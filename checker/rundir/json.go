@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"unicode/utf8"
 )
 
 // WriteJSON writes v to path, indented, so that a reader sees the old file or the
@@ -59,6 +60,9 @@ func ReadJSON(path string, v any) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("reading: %w", err) // a PathError names the file
+	}
+	if !utf8.Valid(b) {
+		return fmt.Errorf("reading %s: not UTF-8", path)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(v); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"unicode/utf8"
 )
 
 // Lines appends records to a file of JSON lines. Its methods are safe for
@@ -135,6 +136,10 @@ func eachLine[T any](path string, in io.Reader, f func(T) error) error {
 		}
 		if b = bytes.TrimSpace(b); len(b) == 0 {
 			return fmt.Errorf("reading %s, line %d: empty line", path, line)
+		}
+		if !utf8.Valid(b) {
+			// encoding/json writes none, and would read it as something else in silence.
+			return fmt.Errorf("reading %s, line %d: not UTF-8", path, line)
 		}
 		var v T
 		if err := json.Unmarshal(b, &v); err != nil {

@@ -149,7 +149,7 @@ type Rescue struct {
 	MissingAfter  int64 `json:"missing_after"`
 	// SourcePosition is the recovery slot's confirmed_flush_lsn on the source before.
 	SourcePosition LSN      `json:"source_position"`
-	Log            []string `json:"log,omitempty"` // notices of the procedure
+	Log            []string `json:"log,omitempty"` // notices of the procedure, each with the time since StartedAt
 	Again          *Again   `json:"again,omitempty"`
 }
 
