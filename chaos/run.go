@@ -155,18 +155,6 @@ func makeRunDir(dir string) error {
 	return nil
 }
 
-// readRecoverySQL reads the user's file, nil for none.
-func readRecoverySQL(path string) ([]byte, error) {
-	if path == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read --recovery-sql: %w", err)
-	}
-	return b, nil
-}
-
 // keep leaves the servers up for the user.
 func (h *harness) keep(ctx context.Context) error {
 	type detacher interface {

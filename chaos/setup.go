@@ -108,8 +108,11 @@ func (h *harness) wire(ctx context.Context, extra []byte) error {
 		if err := h.engine.AddTables(ctx, c, keyed, insertOnly); err != nil {
 			return fmt.Errorf("replicate the workload's tables: %w", err)
 		}
-		if err := sql.Install(ctx, c, h.engine.Name(), extra); err != nil {
+		if err := sql.Install(ctx, c, h.engine.Name(), nil); err != nil {
 			return fmt.Errorf("install recovery slot tracking: %w", err)
+		}
+		if err := loadRecoverySQL(ctx, c, h.cfg.RecoverySQL, extra); err != nil {
+			return err
 		}
 		if _, err := c.Exec(ctx, "SELECT spock.create_recovery_slot()"); err != nil {
 			return fmt.Errorf("create the recovery slot: %w", err)

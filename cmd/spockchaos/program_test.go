@@ -60,6 +60,12 @@ func (s stream) Write(p []byte) (int, error) {
 // start starts the program. It and all that it started is gone after the test, or the test fails.
 func start(t *testing.T, args ...string) *invocation {
 	t.Helper()
+	return startProgram(t, program, args...)
+}
+
+// startProgram is start by way of another program, which becomes ours.
+func startProgram(t *testing.T, name string, args ...string) *invocation {
+	t.Helper()
 	// A directory that the servers' account can reach; those of t.TempDir are closed to it.
 	tmp, err := os.MkdirTemp("", "spockchaos-e2e-")
 	if err != nil {
@@ -72,7 +78,7 @@ func start(t *testing.T, args ...string) *invocation {
 		t.Fatal(err)
 	}
 	p := &invocation{t: t, tmp: tmp, ended: make(chan struct{})}
-	p.cmd = exec.Command(program, args...)
+	p.cmd = exec.Command(name, args...)
 	p.cmd.Dir = t.TempDir()
 	for _, kv := range os.Environ() {
 		// Settings of whoever runs the tests are not for these runs.

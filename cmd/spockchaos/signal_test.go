@@ -49,20 +49,34 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// TestInterruptSetUp sends SIGINT before there is a round: nothing is left.
+// TestInterruptSetUp sends a signal before there is a round: nothing is left.
 func TestInterruptSetUp(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "run")
-	p := start(t, runArgs(dir)...)
-	p.until("there is data", func() bool {
-		found, _ := filepath.Glob(filepath.Join(p.tmp, "spockchaos-*", "n1", "data", "PG_VERSION"))
-		return len(found) > 0
-	})
-	p.signal(os.Interrupt)
-	status := p.wait(20 * time.Second)
-	refused(t, status, strings.ReplaceAll(p.out.stderr.String(), "interrupt: healing", "{"), "interrupted")
-	p.gone(0)
-	absent(t, dir)
+	for name, test := range map[string]struct {
+		signal os.Signal
+		when   string // a file in the directory for data
+	}{
+		"while initdb works":    {os.Interrupt, "n1/data/PG_VERSION"},
+		"while the nodes start": {syscall.SIGTERM, "n3/data/postmaster.pid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "run")
+			p := start(t, runArgs(dir)...)
+			p.until("there is "+test.when, func() bool {
+				found, _ := filepath.Glob(filepath.Join(p.tmp, "spockchaos-*", test.when))
+				return len(found) > 0
+			})
+			p.signal(test.signal)
+			if status := p.wait(20 * time.Second); status != 2 {
+				t.Errorf("exit status %d, want 2", status)
+			}
+			if !strings.Contains(p.out.stderr.String(), "spockchaos: interrupted before the first round") {
+				t.Error("it does not say that nothing was run")
+			}
+			p.gone(0)
+			absent(t, dir)
+		})
+	}
 }
 
 // TestInterruptTwice sends a second SIGINT after the first: the program ends at once, and its servers do.
