@@ -65,6 +65,7 @@ test-pg:
 bench:
 	@$(PREFIX)/deps.sh build run
 	go test -buildvcs=false -run '^$$' -bench . -benchtime 2s -timeout 30m ./workload/... ./checker/... ./sql/... ./topology/link/...
+	go test -buildvcs=false -run '^$$' -bench . -benchtime 1x -timeout 10m ./chaos
 
 lint:
 	@$(PREFIX)/deps.sh build

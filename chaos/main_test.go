@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // testConfig is a short, light run. Its faults are the caller's.
-func testConfig(t *testing.T, faults ...string) Config {
+func testConfig(t testing.TB, faults ...string) Config {
 	t.Helper()
 	return Config{
 		Duration: time.Second, Seed: 5, Nodes: 3, Engine: "pglogical", Topology: "local",
@@ -39,7 +39,7 @@ func testConfig(t *testing.T, faults ...string) Config {
 	}
 }
 
-func testDeps(t *testing.T, level zapcore.Level) Deps {
+func testDeps(t testing.TB, level zapcore.Level) Deps {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -63,7 +63,7 @@ func kinds(findings []checker.Finding) map[checker.Kind]int {
 	return n
 }
 
-func checkRound(t *testing.T, dir string, number int) checker.RoundResult {
+func checkRound(t testing.TB, dir string, number int) checker.RoundResult {
 	t.Helper()
 	d, err := rundir.Open(dir)
 	if err != nil {
