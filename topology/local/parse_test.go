@@ -86,3 +86,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestComplaints(t *testing.T) {
+	for out, want := range map[string]string{
+		"creating\nFATAL:  could not write: No space left on device\nchild process exited\ninitdb: removing\n": "FATAL:  could not write: No space left on device",
+		"initdb: error: directory exists\ninitdb: hint: remove it\n":                                           "initdb: error: directory exists",
+		"one\ntwo\n": "one | two",
+		"":           "",
+	} {
+		if got := lastLines(complaints([]byte(out)), 3); got != want {
+			t.Errorf("of %q it shows %q, want %q", out, got, want)
+		}
+	}
+}

@@ -54,7 +54,7 @@ func (c *Cluster) initdb(ctx context.Context, dataDir string) error {
 		"--pwfile", pwfile, "-E", "UTF8", "--locale=C")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("initdb failed: %w: %s", err, lastLines(out, 3))
+		return fmt.Errorf("initdb failed: %w: %s", err, lastLines(complaints(out), 3))
 	}
 	if err := os.WriteFile(filepath.Join(dataDir, "pg_hba.conf"), []byte(hba), 0o600); err != nil {
 		return err
@@ -82,6 +82,21 @@ func (c *Cluster) createDatabase(ctx context.Context, dataDir string) error {
 		return fmt.Errorf("creating database %s: %v: %s", Database, err, lastLines(out, 3))
 	}
 	return nil
+}
+
+// complaints are the lines of a program's output that say what is wrong, all of it if none does: initdb
+// goes on to tell how it cleans up.
+func complaints(out []byte) []byte {
+	var bad []byte
+	for line := range bytes.Lines(out) {
+		if bytes.Contains(line, []byte("FATAL:")) || bytes.Contains(line, []byte("PANIC:")) || bytes.Contains(line, []byte("error:")) {
+			bad = append(bad, line...)
+		}
+	}
+	if len(bad) == 0 {
+		return out
+	}
+	return bad
 }
 
 // lastLines of a program's output, on one line.
