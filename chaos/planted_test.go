@@ -32,7 +32,7 @@ func TestPlantedDefects(t *testing.T) {
 	h.limits.quiesce = 8 * time.Second
 	h.limits.rescue, h.limits.attempt = 20*time.Second, 15*time.Second
 	ctx := context.Background()
-	if err := makeRunDir(cfg.Dir); err != nil {
+	if _, err := makeRunDir(cfg.Dir); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -60,13 +59,14 @@ func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
 	if err != nil {
 		return &UsageError{err}
 	}
-	if err := makeRunDir(cfg.Dir); err != nil {
+	unmake, err := makeRunDir(cfg.Dir)
+	if err != nil {
 		return &UsageError{err}
 	}
 	h := &harness{cfg: cfg, deps: deps, limits: defaultLimits(), started: deps.Clock()}
 	if err := h.setUp(ctx, extra); err != nil {
-		// Nothing half-made is left: the directory was made by this run and holds no round.
-		err = errors.Join(err, h.close(false), os.RemoveAll(cfg.Dir))
+		// Nothing half-made is left: there was no round.
+		err = errors.Join(err, h.close(false), unmake())
 		if ctx.Err() != nil {
 			return ErrInterrupted
 		}
@@ -142,17 +142,6 @@ func (h *harness) sessionIDs(node string) []int32 {
 		}
 	}
 	return ids
-}
-
-// makeRunDir makes the run directory; one that holds anything is refused.
-func makeRunDir(dir string) error {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("report directory %s is not empty", dir)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the report directory: %w", err)
-	}
-	return nil
 }
 
 // keep leaves the servers up for the user.
