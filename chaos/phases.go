@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,6 +104,10 @@ func (r *round) chaos(ctx context.Context) error {
 			r.firstFault.CompareAndSwap(0, f.StartedAt.UnixNano())
 		}
 		if r.plan.Kind == rundir.KindLoss && f.ID == r.plan.LossID {
+			if !f.Effect {
+				r.giveUp(fmt.Errorf("%s could not be lost: %s", r.plan.Failed, cmp.Or(f.Error, f.Proof)))
+				return
+			}
 			r.lost(f)
 			close(lost)
 		}
@@ -159,10 +164,10 @@ func (r *round) rescue(ctx context.Context) error {
 	source, targets := choose(all)
 	for _, target := range targets {
 		rec, err := resc.rescue(ctx, source, target)
+		r.rescues = append(r.rescues, rec) // also one that was broken off
 		if err != nil {
 			return fmt.Errorf("rescue %s from %s: %w", target.node, source.node, err)
 		}
-		r.rescues = append(r.rescues, rec)
 		r.log.Info("rescue", zap.String("source", rec.Source), zap.String("target", rec.Target), zap.Bool("ok", rec.OK),
 			zap.Int64("transactions", rec.Transactions), zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
 	}
@@ -263,10 +268,18 @@ func (r *round) repeatRescues(ctx context.Context) error {
 			}
 			rec.Again = again
 		}
+	}
+	return r.saveRescues()
+}
+
+// saveRescues writes the rescues' records, once.
+func (r *round) saveRescues() error {
+	for _, rec := range r.rescues {
 		if err := r.saves.Append(rec); err != nil {
 			return err
 		}
 	}
+	r.rescues = nil
 	return nil
 }
 

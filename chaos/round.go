@@ -38,7 +38,7 @@ type round struct {
 	plans   *background // the executor's run
 	stats   *workload.Stats
 	watcher atomic.Pointer[watch.Watcher]
-	rescues []rundir.Rescue
+	rescues []rundir.Rescue // not saved yet
 }
 
 // runRound runs one round from restore to check. Its error is a failure of the
@@ -98,7 +98,7 @@ func (r *round) close(cause error) error {
 		r.state.Error = cause.Error()
 	}
 	r.mu.Unlock()
-	errs := []error{r.write()}
+	errs := []error{r.write(), r.saveRescues()} // a round that ended early has not saved its rescues yet
 	for _, l := range []*rundir.Lines{r.events, r.faults, r.saves} {
 		if l != nil {
 			errs = append(errs, l.Close())

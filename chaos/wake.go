@@ -8,18 +8,19 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
 const (
 	// wakeAfter is how long an enabled subscription between two nodes that answer may be without an apply
-	// worker before it is woken. The engine itself starts a worker again within about five seconds.
+	// worker before it is restarted. The engine itself starts a worker again within about five seconds.
 	wakeAfter = 6 * time.Second
 	// wakePeriod lies between two looks.
 	wakePeriod = time.Second
 )
 
-// waker finds subscriptions that the engine left without an apply worker after all faults were healed, and enables
-// them once more, which is what an operator would do. pglogical's manager process can miss the end of a worker and then
+// waker finds subscriptions that the engine left without an apply worker after all faults were healed, and restarts
+// them, which is what an operator would do. pglogical's manager process can miss the end of a worker and then
 // sleeps for three minutes (docs/findings.md); without this every such round would wait as long. Each time is
 // recorded, so the report tells it.
 type waker struct {
@@ -63,11 +64,11 @@ func (w *waker) look(ctx context.Context, c *pgx.Conn, node string) error {
 		if now.Sub(since) < wakeAfter {
 			continue
 		}
-		if err := w.r.engine.Enable(ctx, c, s.Provider); err != nil {
+		if err := engine.Restart(ctx, w.r.engine, c, s.Provider); err != nil {
 			return err
 		}
 		delete(w.down, pair)
-		w.r.log.Warn("subscription had no apply worker and was enabled again", zap.String("subscriber", node),
+		w.r.log.Warn("subscription had no apply worker and was restarted", zap.String("subscriber", node),
 			zap.String("provider", s.Provider), zap.Duration("down for", now.Sub(since)))
 		w.r.mu.Lock()
 		w.r.state.Woken = append(w.r.state.Woken, rundir.Woken{At: now, Node: node, Provider: s.Provider, Down: now.Sub(since)})

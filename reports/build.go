@@ -116,7 +116,7 @@ func buildRound(d *rundir.Dir, n int) (r Round, end time.Time, notes []string) {
 		r.Kind, r.Failed, r.Target, r.Seed = round.Kind, round.Failed, round.Target, round.Seed
 		r.Complete, r.Interrupted, r.Quiesced, r.Error = round.Complete, round.Interrupted, round.Quiesced, round.Error
 		for _, w := range round.Woken {
-			notes = append(notes, fmt.Sprintf("round %d: the engine left %s's subscription to %s without an apply worker for %s after all was healed; it was enabled once more",
+			notes = append(notes, fmt.Sprintf("round %d: the engine left %s's subscription to %s without an apply worker for %s after all was healed; it was disabled and enabled",
 				n, w.Node, w.Provider, w.Down.Round(time.Second)))
 		}
 		for i, p := range round.Phases {

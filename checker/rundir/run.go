@@ -91,7 +91,7 @@ type Round struct {
 	// disabled subscriptions, disabled triggers, sessions of a rescue. One line each.
 	Leftovers []Leftover `json:"leftovers,omitempty"`
 	// Woken are the subscriptions that the engine left without an apply worker after everything
-	// was healed, and that the harness enabled once more.
+	// was healed, and that the harness restarted.
 	Woken []Woken `json:"woken,omitempty"`
 }
 

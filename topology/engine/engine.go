@@ -55,17 +55,11 @@ type Engine interface {
 	DropNode(ctx context.Context, c *pgx.Conn, failed string) error
 }
 
-// Reviver is an engine that may wait long before it tries again after a failure, and can be told not to.
-type Reviver interface {
-	// Revive starts what the connected node's enabled subscriptions ought to have running and have
-	// not; it returns how many subscriptions those were. What runs is left alone.
-	Revive(ctx context.Context, c *pgx.Conn) (int, error)
-}
-
-// Revive revives the connected node's subscriptions if the engine is a Reviver.
-func Revive(ctx context.Context, e Engine, c *pgx.Conn) (int, error) {
-	if r, ok := e.(Reviver); ok {
-		return r.Revive(ctx, c)
+// Restart disables and enables the connected subscriber's subscription to a provider. An engine
+// that waits long before it tries again after a failure forgets the failure so, and starts at once.
+func Restart(ctx context.Context, e Engine, c *pgx.Conn, provider string) error {
+	if err := e.Disable(ctx, c, provider); err != nil {
+		return err
 	}
-	return 0, nil
+	return e.Enable(ctx, c, provider)
 }

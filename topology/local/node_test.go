@@ -396,7 +396,7 @@ func TestEngine(t *testing.T) {
 			}
 			start := time.Now()
 			if kick {
-				if err := eng.Kick(ctx, sub, "n1"); err != nil {
+				if err := engine.Restart(ctx, eng, sub, "n1"); err != nil {
 					t.Fatal(err)
 				}
 			} else {
@@ -405,11 +405,10 @@ func TestEngine(t *testing.T) {
 				err := c.Ready(short)
 				cancel()
 				if err != nil {
-					n, err := engine.Revive(ctx, eng, sub)
-					if err != nil {
+					if err := engine.Restart(ctx, eng, sub, "n1"); err != nil {
 						t.Fatal(err)
 					}
-					t.Logf("%s: pglogical slept; %d revived", what, n)
+					t.Logf("%s: pglogical slept, and was restarted", what)
 				}
 			}
 			if err := c.Ready(ctx); err != nil {

@@ -247,39 +247,3 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
-
-// Kick makes the connected subscriber try again at once: the manager forgets the failures
-// of a subscription that is disabled. A worker that runs is ended and started anew.
-func (e Engine) Kick(ctx context.Context, c *pgx.Conn, provider string) error {
-	if err := e.Disable(ctx, c, provider); err != nil {
-		return err
-	}
-	return e.Enable(ctx, c, provider)
-}
-
-// Revive starts the apply workers that the connected subscriber ought to have and has not, and
-// says how many those were; see the package's comment for how long pglogical itself may take.
-func (e Engine) Revive(ctx context.Context, c *pgx.Conn) (int, error) {
-	subs, err := e.Subscriptions(ctx, c)
-	if err != nil {
-		return 0, err
-	}
-	revived := 0
-	for _, s := range subs {
-		if s.Status == "disabled" {
-			continue
-		}
-		pids, err := e.ApplyWorkers(ctx, c, s.Provider)
-		if err != nil {
-			return revived, err
-		}
-		if len(pids) > 0 {
-			continue
-		}
-		if err := e.Kick(ctx, c, s.Provider); err != nil {
-			return revived, err
-		}
-		revived++
-	}
-	return revived, nil
-}
