@@ -2,10 +2,8 @@ package reports
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spockchaos/spockchaos/checker"
@@ -43,27 +41,5 @@ func save(dir string, rep *Report, detailed int) error {
 	if err := rundir.WriteJSON(filepath.Join(dir, rundir.ReportJSON), rep); err != nil {
 		return err
 	}
-	return replace(filepath.Join(dir, rundir.ReportHTML), func(w io.Writer) error { return writeHTML(w, dir, rep, detailed) })
-}
-
-// replace makes path what fill writes, or leaves it as it was.
-func replace(path string, fill func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	err = fill(f)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()))
-	}
-	return nil
+	return rundir.WriteFile(filepath.Join(dir, rundir.ReportHTML), func(w io.Writer) error { return writeHTML(w, dir, rep, detailed) })
 }

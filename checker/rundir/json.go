@@ -22,14 +22,14 @@ func WriteJSON(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	return writeFile(path, func(w io.Writer) error {
+	return WriteFile(path, func(w io.Writer) error {
 		_, err := w.Write(append(b, '\n'))
 		return err
 	})
 }
 
-// writeFile makes path with what fill writes, or leaves it as it was.
-func writeFile(path string, fill func(io.Writer) error) error {
+// WriteFile makes path with what fill writes, or leaves it as it was. The directory is made if it is missing.
+func WriteFile(path string, fill func(io.Writer) error) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
