@@ -216,12 +216,20 @@ func TestFaultsOnRealServers(t *testing.T) {
 			defer cancel()
 			end, err := a.Heal(ctx)
 			t.Logf("healed in %s: %s", short(time.Since(began)), end)
-			if err != nil || !strings.Contains(end, tc.endProof) {
+			_, comesAgain := a.(*terminated)
+			if err != nil || !comesAgain && !strings.Contains(end, tc.endProof) {
 				t.Errorf("heal: %q, %v", end, err)
 			}
 			began = time.Now()
 			m.replicates(t, m.names...)
 			t.Logf("the mesh replicates after %s", short(time.Since(began)))
+			// pglogical may take minutes to start a worker again (docs/findings.md, 1), which the first heal only
+			// tells; now that rows have passed it must be there.
+			if comesAgain {
+				if end, err := a.Heal(ctx); err != nil || !strings.Contains(end, tc.endProof) {
+					t.Errorf("heal once the mesh replicates: %q, %v", end, err)
+				}
+			}
 		})
 	}
 	t.Run("two on one link", func(t *testing.T) { twoOnOneLink(t, m) })

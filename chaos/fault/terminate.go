@@ -9,6 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// comeAgain is how long the end of the fault waits for the backends: pglogical starts a worker that
+// failed again no sooner than five seconds later.
+const comeAgain = 7 * time.Second
+
 // terminated is an active fault that ended backends which come again by themselves.
 type terminated struct {
 	env  Env
@@ -78,7 +82,7 @@ func (t *terminated) text(left int, now []int32) string {
 // Heal waits for the backends to come again. That they do not may be another
 // fault's doing, so it is told and not an error.
 func (t *terminated) Heal(ctx context.Context) (string, error) {
-	wait, cancel := context.WithTimeout(ctx, 5*time.Second)
+	wait, cancel := context.WithTimeout(ctx, comeAgain)
 	defer cancel()
 	text := fmt.Sprintf("%s on %s: none has come again", t.what, t.node)
 	err := t.env.with(wait, t.node, func(c *pgx.Conn) error {
