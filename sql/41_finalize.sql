@@ -17,22 +17,26 @@ CREATE OR REPLACE FUNCTION spock.recovery_drop_clones(failed text, target text) 
      WHERE starts_with(slot_name, spock.recovery_clone_name(failed, target)) AND NOT active AND NOT temporary AND database = current_database()
 $$;
 
--- recovery_drop_peer removes a lost node from the node at conn.
+-- recovery_drop_peer removes a lost node from the node at conn, and ends the rescue of that node.
 CREATE OR REPLACE FUNCTION spock.recovery_drop_peer(conn text, failed text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     PERFORM spock.recovery_ask(conn, format('SELECT spock.recovery_engine_drop(%L)', failed), '60 seconds');
     PERFORM spock.recovery_ask(conn, format('SELECT spock.recovery_drop_peer_slot(%L)', failed), '10 seconds');
+    PERFORM spock.recovery_ask(conn, format(
+        'UPDATE spock.recovery_run SET step = ''done'', finished_at = coalesce(finished_at, clock_timestamp()) WHERE failed_node = %L AND step <> ''done''',
+        failed), '10 seconds');
 END $$;
 
--- recovery_retire_elsewhere removes the failed node from the survivors that lack nothing, and from the source
--- last, when nobody needs it any more: the origin's name there is what a replay knows its transactions by.
-CREATE OR REPLACE FUNCTION spock.recovery_retire_elsewhere(failed text, source text, target text, verb boolean) RETURNS void
+-- recovery_retire removes the failed node from every survivor, the source last, once nobody lacks anything of it.
+-- Not before: a node without a subscription to it no longer holds its recovery slot for those who
+-- lag, and the origin's name on the source is what a replay knows the transactions by.
+CREATE OR REPLACE FUNCTION spock.recovery_retire(failed text, source text, verb boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     s       json;
     o       json;
     v       record;
-    way     text;
+    found   jsonb := '[]';
     pending text;
 BEGIN
     SELECT a::json INTO s FROM spock.recovery_ask('spk_source', format('SELECT spock.recovery_survivor(%L)', failed), '10 seconds') a;
@@ -41,42 +45,44 @@ BEGIN
     END IF;
     FOR v IN SELECT x.* FROM spock.recovery_ask('spk_source', format('SELECT to_jsonb(f) FROM spock.find_rescue_source(%L) f', failed), '60 seconds') a,
                   jsonb_to_record(a::jsonb) AS x(node_name text, role text, dsn text)
-              WHERE x.node_name NOT IN (source, target) AND x.role <> 'none' LOOP
+              WHERE x.node_name <> source AND x.role <> 'none' LOOP
+        pending := concat_ws('; ', nullif(pending, ''), CASE v.role WHEN 'unreachable' THEN v.node_name || ' does not answer'
+                                                                   WHEN 'lagging' THEN v.node_name || ' lags and is to be rescued too' END);
+        found := found || jsonb_build_array(jsonb_build_object('name', v.node_name, 'dsn',
+            coalesce((SELECT dsn FROM spock.recovery_node WHERE node_name = v.node_name),
+                     (SELECT dsn FROM spock.recovery_peer WHERE peer_node = v.node_name), v.dsn)));
+    END LOOP;
+    IF pending <> '' THEN
+        RAISE NOTICE 'the survivors keep % for now (%)', failed, pending;
+        RETURN;
+    END IF;
+    FOR v IN SELECT * FROM jsonb_to_recordset(found) AS x(name text, dsn text) LOOP
         BEGIN
-            way := coalesce((SELECT dsn FROM spock.recovery_node WHERE node_name = v.node_name),
-                            (SELECT dsn FROM spock.recovery_peer WHERE peer_node = v.node_name), v.dsn);
-            IF v.role = 'unreachable' THEN
-                RAISE EXCEPTION 'does not answer';
-            END IF;
-            IF v.role <> 'lagging' THEN
-                PERFORM spock.recovery_open('spk_other', way, false);
-                PERFORM spock.recovery_stop_peer('spk_other', failed);
-                SELECT a::json INTO o FROM spock.recovery_ask('spk_other', format('SELECT spock.recovery_survivor(%L)', failed), '10 seconds') a;
-                IF o ->> 'node' = v.node_name AND (o ->> 'progress')::pg_lsn = (s ->> 'progress')::pg_lsn THEN
-                    PERFORM spock.recovery_drop_peer('spk_other', failed);
-                    PERFORM spock.recovery_say(verb, format('%s removed from %s, which lacked nothing', failed, v.node_name));
-                ELSE
-                    RAISE EXCEPTION 'has % up to %, the source up to %', failed, o ->> 'progress', s ->> 'progress';
-                END IF;
+            PERFORM spock.recovery_open('spk_other', v.dsn, false);
+            PERFORM spock.recovery_stop_peer('spk_other', failed);
+            SELECT a::json INTO o FROM spock.recovery_ask('spk_other', format('SELECT spock.recovery_survivor(%L)', failed), '10 seconds') a;
+            IF o ->> 'node' = v.name AND (o ->> 'progress')::pg_lsn = (s ->> 'progress')::pg_lsn THEN
+                PERFORM spock.recovery_drop_peer('spk_other', failed);
+                PERFORM spock.recovery_say(verb, format('%s removed from %s', failed, v.name));
             ELSE
-                RAISE EXCEPTION 'lags and is to be rescued too';
+                RAISE EXCEPTION 'has % up to %, the source up to %', failed, o ->> 'progress', s ->> 'progress';
             END IF;
         EXCEPTION WHEN OTHERS THEN
-            pending := concat_ws('; ', pending, format('%s: %s', v.node_name, SQLERRM));
+            pending := concat_ws('; ', nullif(pending, ''), format('%s: %s', v.name, SQLERRM));
         END;
         PERFORM spock.recovery_disconnect('spk_other');
     END LOOP;
-    IF pending IS NULL THEN
+    IF pending <> '' THEN
+        RAISE NOTICE 'the source % keeps % for now (%)', source, failed, pending;
+    ELSE
         PERFORM spock.recovery_stop_peer('spk_source', failed);
         PERFORM spock.recovery_drop_peer('spk_source', failed);
         PERFORM spock.recovery_say(verb, format('%s removed from the source %s', failed, source));
-    ELSE
-        RAISE NOTICE 'the source % keeps % for now (%)', source, failed, pending;
     END IF;
 END $$;
 
--- recover_finalize resumes what is still suspended, removes the failed node from the target, drops clones, and removes the
--- failed node from every survivor that does not need it any more. It may be called again.
+-- recover_finalize resumes what is still suspended and drops clones; when no survivor lacks anything of the failed node any more, it
+-- removes it from all of them. A partial rescue that is accepted removes it from the target at once. It may be called again.
 CREATE OR REPLACE PROCEDURE spock.recover_finalize(failed_node_name text, source_node_name text, source_dsn text, target_node_name text, target_dsn text,
     verb boolean DEFAULT false, accept_partial boolean DEFAULT false)
 LANGUAGE plpgsql AS $$
@@ -99,12 +105,11 @@ BEGIN
             RAISE EXCEPTION 'the replay of % on % is not complete (step %)', failed_node_name, target_node_name, coalesce(step, 'none')
                 USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'CALL spock.recover_run(…) first.';
         END IF;
-        PERFORM spock.recovery_drop_peer('spk_target', failed_node_name);
-        PERFORM spock.recovery_say(verb, format('%s removed from the target %s', failed_node_name, target_node_name));
+        IF step = 'stopped' THEN
+            PERFORM spock.recovery_drop_peer('spk_target', failed_node_name);
+            PERFORM spock.recovery_say(verb, format('%s removed from the target %s', failed_node_name, target_node_name));
+        END IF;
     END IF;
-    PERFORM spock.recovery_ask('spk_target', format(
-        'UPDATE spock.recovery_run SET step = ''done'', finished_at = coalesce(finished_at, clock_timestamp()) WHERE failed_node = %L AND step <> ''done''',
-        failed_node_name), '10 seconds');
     PERFORM spock.recovery_disconnect('spk_target');
     COMMIT;
 
@@ -112,7 +117,7 @@ BEGIN
     BEGIN
         PERFORM spock.recovery_open('spk_source', source_dsn, false);
         PERFORM spock.recovery_ask('spk_source', format('SELECT spock.recovery_drop_clones(%L, %L)', failed_node_name, target_node_name), '10 seconds');
-        PERFORM spock.recovery_retire_elsewhere(failed_node_name, source_node_name, target_node_name, verb);
+        PERFORM spock.recovery_retire(failed_node_name, source_node_name, verb);
     EXCEPTION WHEN OTHERS THEN
         RAISE WARNING '% is not removed from every survivor yet: %', failed_node_name, SQLERRM;
     END;
