@@ -351,7 +351,8 @@ func (m *mesh) tryGet(node, query string) (string, error) {
 // await waits until a query says true.
 func (m *mesh) await(node, query string) {
 	m.t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	// pglogical may leave an apply worker unstarted for three minutes (docs/findings.md, 1).
+	deadline := time.Now().Add(200 * time.Second)
 	for {
 		v, err := m.tryGet(node, query)
 		if v == "true" {
@@ -380,7 +381,8 @@ func (m *mesh) level(nodes ...string) {
 // passes lets the managers of running run until the slot of node has reached lsn.
 func (m *mesh) passes(node, lsn string, running ...string) {
 	m.t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	// pglogical may leave an apply worker unstarted for three minutes (docs/findings.md, 1).
+	deadline := time.Now().Add(200 * time.Second)
 	for {
 		for _, r := range running {
 			m.advance(r)
