@@ -7,22 +7,24 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
-// leftovers looks on a survivor for what a rescue should have taken away or put
-// back. It is called when all faults were healed, so nothing else may be missing.
-func (r *round) leftovers(ctx context.Context, c *pgx.Conn, node string) ([]rundir.Leftover, error) {
+// Leftovers looks on a survivor for what a rescue should have taken away or put
+// back. It is called when all faults were healed, so nothing else may be missing. lost is
+// the node that was lost, "" for none.
+func Leftovers(ctx context.Context, c *pgx.Conn, eng engine.Engine, node, lost string) ([]rundir.Leftover, error) {
 	var found []rundir.Leftover
 	add := func(what, name, detail string) {
 		found = append(found, rundir.Leftover{Node: node, What: what, Name: name, Detail: detail})
 	}
-	subs, err := r.engine.Subscriptions(ctx, c)
+	subs, err := eng.Subscriptions(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("look for leftovers on %s: %w", node, err)
 	}
 	for _, s := range subs {
 		switch {
-		case r.plan.Kind == rundir.KindLoss && s.Provider == r.plan.Failed:
+		case s.Provider == lost:
 			add("subscription to the failed node", s.Name, s.Status)
 		case s.Status == "disabled":
 			add("subscription disabled", s.Name, "provider "+s.Provider)

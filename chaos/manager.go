@@ -15,21 +15,24 @@ import (
 // waits for a silent peer no longer than its own, shorter limit.
 const managerCallLimit = 15 * time.Second
 
-// manager plays the part of the manager worker on one node: it calls
+// Manager plays the part of the manager worker on one node: it calls
 // spock.advance_recovery_slot_to_min_position() every period, on the node itself.
-type manager struct {
-	node   topology.Node
-	period time.Duration
-	log    *zap.Logger
-	calls  atomic.Int64 // that returned without error
+type Manager struct {
+	Node   topology.Node
+	Period time.Duration
+	Log    *zap.Logger
+	calls  atomic.Int64
 }
 
-// run calls the function until ctx is done. A node that is down is tried again
+// Calls is how many calls have returned without error so far.
+func (m *Manager) Calls() int64 { return m.calls.Load() }
+
+// Run calls the function until ctx is done. A node that is down is tried again
 // each period: the manager of a real node would be down with it.
-func (m *manager) run(ctx context.Context) {
+func (m *Manager) Run(ctx context.Context) {
 	var conn *pgx.Conn
 	defer func() { closeConn(conn) }()
-	tick := time.NewTicker(m.period)
+	tick := time.NewTicker(m.Period)
 	defer tick.Stop()
 	for {
 		select {
@@ -42,20 +45,20 @@ func (m *manager) run(ctx context.Context) {
 }
 
 // call makes one call and returns the connection to use next time, nil if it broke.
-func (m *manager) call(ctx context.Context, conn *pgx.Conn) *pgx.Conn {
+func (m *Manager) call(ctx context.Context, conn *pgx.Conn) *pgx.Conn {
 	ctx, cancel := context.WithTimeout(ctx, managerCallLimit)
 	defer cancel()
 	if conn == nil {
-		c, err := pgx.Connect(ctx, m.node.DSN())
+		c, err := pgx.Connect(ctx, m.Node.DSN())
 		if err != nil {
-			m.log.Debug("manager: cannot reach its node", zap.String("node", m.node.Name()), zap.Error(err))
+			m.Log.Debug("manager: cannot reach its node", zap.String("node", m.Node.Name()), zap.Error(err))
 			return nil
 		}
 		conn = c
 	}
 	if _, err := conn.Exec(ctx, "SELECT spock.advance_recovery_slot_to_min_position()"); err != nil {
 		if ctx.Err() == nil {
-			m.log.Debug("manager: call failed", zap.String("node", m.node.Name()), zap.Error(err))
+			m.Log.Debug("manager: call failed", zap.String("node", m.Node.Name()), zap.Error(err))
 		}
 		if conn.IsClosed() {
 			return nil

@@ -45,8 +45,8 @@ func (r *round) startWatching(ctx context.Context, b *background) error {
 	b.goRun(func() error { return errors.Join(watcher.Run(ctx), samples.Close()) })
 	b.goRun(func() error { return errors.Join(observers.Run(ctx), observations.Close()) })
 	for _, n := range r.cluster.Nodes() {
-		m := &manager{node: n, period: r.cfg.ManagerPeriod, log: r.log}
-		b.goRun(func() error { m.run(ctx); return nil })
+		m := &Manager{Node: n, Period: r.cfg.ManagerPeriod, Log: r.log}
+		b.goRun(func() error { m.Run(ctx); return nil })
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (r *round) rescue(ctx context.Context) error {
 	resc := r.rescuer()
 	fenceCtx, cancel := context.WithTimeout(ctx, r.limits.fence)
 	defer cancel()
-	if err := resc.fence(fenceCtx, r.state.Survivors); err != nil {
+	if err := Fence(fenceCtx, r.cluster, r.engine, r.plan.Failed, r.state.Survivors); err != nil {
 		return err
 	}
 	all, err := resc.standings(fenceCtx, r.state.Survivors)
@@ -204,7 +204,8 @@ func (r *round) heal(ctx context.Context) error {
 // the limit is recorded for the checker, not an error.
 func (r *round) quiesce(ctx context.Context) error {
 	wakeCtx, waking := newBackground(ctx)
-	waking.goRun(func() error { (&waker{r: r, down: map[[2]string]time.Time{}}).run(wakeCtx); return nil })
+	waker := &Waker{Cluster: r.cluster, Engine: r.engine, Nodes: r.state.Survivors, Clock: r.deps.Clock, Log: r.log, Woken: r.woken}
+	waking.goRun(func() error { waker.Run(wakeCtx); return nil })
 	equal, note, err := watch.WaitEqual(ctx, r.survivors(), r.limits.quiesce)
 	err = errors.Join(err, waking.stop())
 	if err != nil {
@@ -214,6 +215,13 @@ func (r *round) quiesce(ctx context.Context) error {
 	r.state.Quiesced, r.state.QuiesceNote = equal, note
 	r.mu.Unlock()
 	return nil
+}
+
+// woken notes a subscription that was restarted.
+func (r *round) woken(w rundir.Woken) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.Woken = append(r.state.Woken, w)
 }
 
 func (r *round) survivors() []topology.Node {
@@ -317,6 +325,10 @@ func (r *round) again(ctx context.Context, resc *rescuer, rec *rundir.Rescue) (*
 func (r *round) snapshot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.snapshot)
 	defer cancel()
+	lost := ""
+	if r.plan.Kind == rundir.KindLoss {
+		lost = r.plan.Failed
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	left := make([][]rundir.Leftover, len(r.state.Survivors))
 	for i, s := range r.state.Survivors {
@@ -326,7 +338,7 @@ func (r *round) snapshot(ctx context.Context) error {
 					return fmt.Errorf("final snapshot of %s: %w", s, err)
 				}
 				var err error
-				left[i], err = r.leftovers(gctx, c, s)
+				left[i], err = Leftovers(gctx, c, r.engine, s, lost)
 				return err
 			})
 		})

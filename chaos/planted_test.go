@@ -43,7 +43,7 @@ func TestPlantedDefects(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := h.setUp(ctx, nil); err != nil {
+	if err := h.setUp(ctx, RecoverySQL{}); err != nil {
 		t.Fatal(err)
 	}
 	plan := plantedRound(cfg)
@@ -121,7 +121,7 @@ func (h *harness) install(ctx context.Context, extra []byte) error {
 	if err := h.cluster.Restore(ctx); err != nil {
 		return err
 	}
-	err := h.eachNode(ctx, func(ctx context.Context, c *pgx.Conn) error {
+	err := eachNode(ctx, h.cluster, func(ctx context.Context, c *pgx.Conn) error {
 		return sql.Install(ctx, c, h.engine.Name(), extra)
 	})
 	if err != nil {

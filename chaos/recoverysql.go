@@ -10,35 +10,41 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// readRecoverySQL reads the user's file, nil for none.
-func readRecoverySQL(path string) ([]byte, error) {
+// RecoverySQL is a file of the user's that is loaded after sql/. The zero value is none.
+type RecoverySQL struct {
+	path string
+	text []byte
+}
+
+// ReadRecoverySQL reads the user's file, "" for none.
+func ReadRecoverySQL(path string) (RecoverySQL, error) {
 	if path == "" {
-		return nil, nil
+		return RecoverySQL{}, nil
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read --recovery-sql: %w", err)
+		return RecoverySQL{}, &UsageError{fmt.Errorf("read --recovery-sql: %w", err)}
 	}
-	return b, nil
+	return RecoverySQL{path, b}, nil
 }
 
-// loadRecoverySQL runs the text of the user's file on a node, in one transaction. What the server has against
+// load runs the text of the user's file on a node, in one transaction. What the server has against
 // it is the user's to mend.
-func loadRecoverySQL(ctx context.Context, c *pgx.Conn, path string, text []byte) error {
-	if len(text) == 0 {
+func (r RecoverySQL) load(ctx context.Context, c *pgx.Conn) error {
+	if len(r.text) == 0 {
 		return nil
 	}
-	_, err := c.PgConn().Exec(ctx, string(text)).ReadAll()
+	_, err := c.PgConn().Exec(ctx, string(r.text)).ReadAll()
 	var server *pgconn.PgError
 	switch {
 	case err == nil:
 		return nil
 	case !errors.As(err, &server):
-		return fmt.Errorf("load --recovery-sql %s: %w", path, err)
+		return fmt.Errorf("load --recovery-sql %s: %w", r.path, err)
 	}
-	where := path
+	where := r.path
 	if server.Position > 0 {
-		where = fmt.Sprintf("%s, line %d", path, lineOf(text, int(server.Position)))
+		where = fmt.Sprintf("%s, line %d", r.path, lineOf(r.text, int(server.Position)))
 	}
 	return &UsageError{fmt.Errorf("--recovery-sql %s: %w", where, server)}
 }

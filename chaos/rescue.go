@@ -42,20 +42,20 @@ type rescuer struct {
 	sessions    []int32 // the failed node's
 }
 
-// fence cuts the lost node off for good and stops every survivor's subscription to it, so that what each of them has of
+// Fence cuts the lost node off for good and stops every survivor's subscription to it, so that what each of them has of
 // it is final: bytes that were still on their way are dropped, not applied behind the rescue's back. The links
 // refuse from now on: an engine that tries to reach the lost node through a stalled link would wait for its own
 // time limit (30 s in pglogical).
-func (r *rescuer) fence(ctx context.Context, survivors []string) error {
+func Fence(ctx context.Context, cluster topology.Cluster, eng engine.Engine, failed string, survivors []string) error {
 	for _, s := range survivors {
-		l := r.cluster.Link(s, r.failed)
+		l := cluster.Link(s, failed)
 		l.Refuse(true)
 		if _, err := l.Reset(ctx); err != nil {
 			return fmt.Errorf("cut link %s: %w", l.Name(), err)
 		}
-		err := r.onNode(ctx, s, func(c *pgx.Conn) error { return r.engine.Disable(ctx, c, r.failed) })
+		err := onNode(ctx, cluster, s, func(c *pgx.Conn) error { return eng.Disable(ctx, c, failed) })
 		if err != nil {
-			return fmt.Errorf("stop %s's subscription to %s: %w", s, r.failed, err)
+			return fmt.Errorf("stop %s's subscription to %s: %w", s, failed, err)
 		}
 	}
 	return nil
@@ -166,34 +166,39 @@ func (r *rescuer) attempt(ctx context.Context, rec *rundir.Rescue) error {
 	})
 }
 
-// call runs CALL spock.recovery on the coordinator. The source is named by the
-// conninfo that the target reaches it by, since the rows travel from source to target.
+// call is CallRecovery for the node that this rescuer is about.
 func (r *rescuer) call(ctx context.Context, source, target string, notice func(string)) error {
-	cfg, err := pgx.ParseConfig(r.cluster.Node(r.coordinator).DSN())
+	return CallRecovery(ctx, r.cluster, Recovery{r.failed, source, target, r.coordinator}, notice)
+}
+
+// Recovery names the parts in a rescue. The CALL runs on the coordinator, which can be any survivor.
+type Recovery struct{ Failed, Source, Target, Coordinator string }
+
+// CallRecovery runs CALL spock.recovery on the coordinator, once; notice is given each line that it says. The source is
+// named by the conninfo that the target reaches it by, since the rows travel from source to target.
+func CallRecovery(ctx context.Context, cluster topology.Cluster, r Recovery, notice func(string)) error {
+	cfg, err := pgx.ParseConfig(cluster.Node(r.Coordinator).DSN())
 	if err != nil {
-		return fmt.Errorf("coordinator %s: %w", r.coordinator, err)
+		return fmt.Errorf("coordinator %s: %w", r.Coordinator, err)
+	}
+	targetDSN := cluster.LinkDSN(r.Coordinator, r.Target)
+	if r.Target == r.Coordinator {
+		targetDSN = cluster.Node(r.Target).DSN() // a node reaches itself without a link
 	}
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice(n.Message) }
 	c, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("connect to coordinator %s: %w", r.coordinator, err)
+		return fmt.Errorf("connect to coordinator %s: %w", r.Coordinator, err)
 	}
 	defer closeConn(c)
 	_, err = c.Exec(ctx, `CALL spock.recovery(failed_node_name := $1, source_node_name := $2, source_dsn := $3,
 		target_node_name := $4, target_dsn := $5, verb := true)`,
 		pgx.QueryExecModeSimpleProtocol, // a CALL that commits must be on top level
-		r.failed, source, r.cluster.LinkDSN(target, source), target, r.targetDSN(target))
+		r.Failed, r.Source, cluster.LinkDSN(r.Target, r.Source), r.Target, targetDSN)
 	if err != nil {
-		return fmt.Errorf("CALL spock.recovery on %s: %w", r.coordinator, err)
+		return fmt.Errorf("CALL spock.recovery on %s: %w", r.Coordinator, err)
 	}
 	return nil
-}
-
-func (r *rescuer) targetDSN(target string) string {
-	if target == r.coordinator {
-		return r.cluster.Node(target).DSN() // a node reaches itself without a link
-	}
-	return r.cluster.LinkDSN(r.coordinator, target)
 }
 
 // measureAfter reads what the target has now, and what the procedure says it did.

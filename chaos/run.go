@@ -55,9 +55,9 @@ func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
 	if err != nil {
 		return &UsageError{err}
 	}
-	extra, err := readRecoverySQL(cfg.RecoverySQL)
+	extra, err := ReadRecoverySQL(cfg.RecoverySQL)
 	if err != nil {
-		return &UsageError{err}
+		return err
 	}
 	unmake, err := makeRunDir(cfg.Dir)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/sql"
+	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local"
@@ -27,19 +28,26 @@ func pickEngine(name string) (engine.Engine, error) {
 
 // setUp brings the cluster up, wires it, installs sql/ and saves it as the state that
 // every round starts from.
-func (h *harness) setUp(ctx context.Context, extra []byte) error {
+func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 	ctx, cancel := context.WithTimeout(ctx, setupLimit)
 	defer cancel()
 	var err error
-	if h.engine, err = pickEngine(h.cfg.Engine); err != nil {
-		return &UsageError{err}
+	if h.cluster, h.engine, err = BringUp(ctx, h.cfg, h.deps); err != nil {
+		return err
 	}
-	engineVersion, err := h.bringUp(ctx)
+	engineVersion, err := EngineVersion(ctx, h.cluster, h.engine)
 	if err != nil {
 		return err
 	}
 	h.description = workload.Describe(h.cfg.Seed, nodeNames(h.cfg.Nodes), h.workloadConfig())
-	if err := h.wire(ctx, extra); err != nil {
+	keyed, insertOnly := workload.Tables()
+	err = Wire(ctx, h.cluster, h.engine, Wiring{
+		Tables:      func(ctx context.Context, c *pgx.Conn) error { return workload.Setup(ctx, c, h.description) },
+		Keyed:       keyed,
+		InsertOnly:  insertOnly,
+		RecoverySQL: extra,
+	})
+	if err != nil {
 		return err
 	}
 	if err := h.cluster.Save(ctx); err != nil {
@@ -56,35 +64,39 @@ func (h *harness) setUp(ctx context.Context, extra []byte) error {
 	return h.saveRun()
 }
 
-// bringUp makes the nodes and links, and says which version of the engine they have.
-func (h *harness) bringUp(ctx context.Context) (engineVersion string, err error) {
-	if h.cfg.Topology != "local" {
-		return "", &UsageError{fmt.Errorf("topology %q is not known: local is", h.cfg.Topology)}
-	}
-	binDir, _, _, err := local.FindPostgres(ctx, h.cfg.PGBin, h.cfg.PGVer, h.engine)
+// BringUp makes the nodes and links that cfg names (its Topology, Nodes, Engine, PGBin, PGVer, Seed and Dir), without
+// anything of the engine's on them. The caller closes the cluster; on an error nothing is left behind.
+func BringUp(ctx context.Context, cfg Config, deps Deps) (topology.Cluster, engine.Engine, error) {
+	eng, err := pickEngine(cfg.Engine)
 	if err != nil {
-		return "", &UsageError{err}
+		return nil, nil, &UsageError{err}
+	}
+	if cfg.Topology != "local" {
+		return nil, nil, &UsageError{fmt.Errorf("topology %q is not known: local is", cfg.Topology)}
+	}
+	binDir, _, _, err := local.FindPostgres(ctx, cfg.PGBin, cfg.PGVer, eng)
+	if err != nil {
+		return nil, nil, &UsageError{err}
 	}
 	// A nil *local.Cluster must not become a non-nil interface.
 	cluster, err := local.New(ctx, local.Options{
-		Dir: h.cfg.Dir, Nodes: h.cfg.Nodes, BinDir: binDir, Engine: h.engine, Seed: h.cfg.Seed,
-		Log: h.deps.Log, Clock: h.deps.Clock, WatchdogCommand: h.deps.WatchdogCommand,
+		Dir: cfg.Dir, Nodes: cfg.Nodes, BinDir: binDir, Engine: eng, Seed: cfg.Seed,
+		Log: deps.Log, Clock: deps.Clock, WatchdogCommand: deps.WatchdogCommand,
 	})
 	if err != nil {
-		return "", fmt.Errorf("bring the cluster up: %w", err)
+		return nil, nil, fmt.Errorf("bring the cluster up: %w", err)
 	}
-	h.cluster = cluster
-	return h.readEngineVersion(ctx)
+	return cluster, eng, nil
 }
 
-// readEngineVersion asks the first node, whose servers all come from one installation.
-func (h *harness) readEngineVersion(ctx context.Context) (version string, err error) {
-	first := h.cluster.Nodes()[0].Name()
-	err = onNode(ctx, h.cluster, first, func(c *pgx.Conn) error {
-		return c.QueryRow(ctx, "SELECT default_version FROM pg_available_extensions WHERE name = $1", h.engine.Name()).Scan(&version)
+// EngineVersion asks the first node, whose servers all come from one installation.
+func EngineVersion(ctx context.Context, cluster topology.Cluster, eng engine.Engine) (version string, err error) {
+	first := cluster.Nodes()[0].Name()
+	err = onNode(ctx, cluster, first, func(c *pgx.Conn) error {
+		return c.QueryRow(ctx, "SELECT default_version FROM pg_available_extensions WHERE name = $1", eng.Name()).Scan(&version)
 	})
 	if err != nil {
-		return "", fmt.Errorf("read the version of %s on %s: %w", h.engine.Name(), first, err)
+		return "", fmt.Errorf("read the version of %s on %s: %w", eng.Name(), first, err)
 	}
 	return version, nil
 }
@@ -93,25 +105,32 @@ func (h *harness) workloadConfig() workload.Config {
 	return workload.Config{Workloads: h.cfg.Workloads, Sessions: h.cfg.Sessions, Rate: h.cfg.Rate}
 }
 
-// wire makes the mesh and puts everything on it that a round needs.
-func (h *harness) wire(ctx context.Context, extra []byte) error {
-	members := h.members()
-	err := h.eachNode(ctx, func(ctx context.Context, c *pgx.Conn) error { return workload.Setup(ctx, c, h.description) })
-	if err != nil {
-		return fmt.Errorf("make the workload's tables: %w", err)
+// Wiring is what Wire puts on the nodes of a cluster beside the mesh.
+type Wiring struct {
+	// Tables makes the tables, on every node. Keyed of them replicate every change, InsertOnly inserts and truncates.
+	Tables            func(ctx context.Context, c *pgx.Conn) error
+	Keyed, InsertOnly []string
+	RecoverySQL       RecoverySQL
+}
+
+// Wire makes a mesh with slot tracking and rescue out of a cluster that was brought up. It returns when
+// a row that was written on each node was seen on every other one.
+func Wire(ctx context.Context, cluster topology.Cluster, eng engine.Engine, w Wiring) error {
+	members := members(cluster)
+	if err := eachNode(ctx, cluster, w.Tables); err != nil {
+		return fmt.Errorf("make the tables: %w", err)
 	}
-	if err := h.engine.Wire(ctx, members); err != nil {
+	if err := eng.Wire(ctx, members); err != nil {
 		return fmt.Errorf("wire the mesh: %w", err)
 	}
-	keyed, insertOnly := workload.Tables()
-	err = h.eachNode(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		if err := h.engine.AddTables(ctx, c, keyed, insertOnly); err != nil {
-			return fmt.Errorf("replicate the workload's tables: %w", err)
+	err := eachNode(ctx, cluster, func(ctx context.Context, c *pgx.Conn) error {
+		if err := eng.AddTables(ctx, c, w.Keyed, w.InsertOnly); err != nil {
+			return fmt.Errorf("replicate the tables: %w", err)
 		}
-		if err := sql.Install(ctx, c, h.engine.Name(), nil); err != nil {
+		if err := sql.Install(ctx, c, eng.Name(), nil); err != nil {
 			return fmt.Errorf("install recovery slot tracking: %w", err)
 		}
-		if err := loadRecoverySQL(ctx, c, h.cfg.RecoverySQL, extra); err != nil {
+		if err := w.RecoverySQL.load(ctx, c); err != nil {
 			return err
 		}
 		if _, err := c.Exec(ctx, "SELECT spock.create_recovery_slot()"); err != nil {
@@ -129,13 +148,13 @@ func (h *harness) wire(ctx context.Context, extra []byte) error {
 }
 
 // members are the nodes as the engine sees them.
-func (h *harness) members() []engine.Member {
+func members(cluster topology.Cluster) []engine.Member {
 	var all []engine.Member
-	for _, n := range h.cluster.Nodes() {
+	for _, n := range cluster.Nodes() {
 		m := engine.Member{Name: n.Name(), DSN: n.DSN(), PeerDSN: map[string]string{}}
-		for _, peer := range h.cluster.Nodes() {
+		for _, peer := range cluster.Nodes() {
 			if peer.Name() != n.Name() {
-				m.PeerDSN[peer.Name()] = h.cluster.LinkDSN(peer.Name(), n.Name())
+				m.PeerDSN[peer.Name()] = cluster.LinkDSN(peer.Name(), n.Name())
 			}
 		}
 		all = append(all, m)
@@ -144,11 +163,11 @@ func (h *harness) members() []engine.Member {
 }
 
 // eachNode runs f on every node at once, each on a direct connection.
-func (h *harness) eachNode(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+func eachNode(ctx context.Context, cluster topology.Cluster, f func(context.Context, *pgx.Conn) error) error {
 	g, gctx := errgroup.WithContext(ctx)
-	for _, n := range h.cluster.Nodes() {
+	for _, n := range cluster.Nodes() {
 		g.Go(func() error {
-			err := onNode(gctx, h.cluster, n.Name(), func(c *pgx.Conn) error { return f(gctx, c) })
+			err := onNode(gctx, cluster, n.Name(), func(c *pgx.Conn) error { return f(gctx, c) })
 			if err != nil {
 				return fmt.Errorf("%s: %w", n.Name(), err)
 			}

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
@@ -19,36 +20,43 @@ const (
 	wakePeriod = time.Second
 )
 
-// waker finds subscriptions that the engine left without an apply worker after all faults were healed, and restarts
+// Waker finds subscriptions that the engine left without an apply worker after all faults were healed, and restarts
 // them, which is what an operator would do. pglogical's manager process can miss the end of a worker and then
 // sleeps for three minutes (docs/findings.md); without this every such round would wait as long. Each time is
-// recorded, so the report tells it.
-type waker struct {
-	r    *round
+// told to Woken, so that the report can tell it.
+type Waker struct {
+	Cluster topology.Cluster
+	Engine  engine.Engine
+	Nodes   []string // the subscribers that are looked at
+	Clock   func() time.Time
+	Log     *zap.Logger
+	Woken   func(rundir.Woken)
+
 	down map[[2]string]time.Time // by subscriber and provider: since when
 }
 
-// run looks until ctx is done.
-func (w *waker) run(ctx context.Context) {
+// Run looks until ctx is done.
+func (w *Waker) Run(ctx context.Context) {
+	w.down = map[[2]string]time.Time{}
 	for pause(ctx, wakePeriod) {
-		for _, s := range w.r.state.Survivors {
-			err := onNode(ctx, w.r.cluster, s, func(c *pgx.Conn) error { return w.look(ctx, c, s) })
+		for _, s := range w.Nodes {
+			err := onNode(ctx, w.Cluster, s, func(c *pgx.Conn) error { return w.look(ctx, c, s) })
 			if err != nil && ctx.Err() == nil {
-				w.r.log.Warn("cannot look for subscriptions without a worker", zap.String("node", s), zap.Error(err))
+				w.Log.Warn("cannot look for subscriptions without a worker", zap.String("node", s), zap.Error(err))
 			}
 		}
 	}
 }
 
-func (w *waker) look(ctx context.Context, c *pgx.Conn, node string) error {
-	subs, err := w.r.engine.Subscriptions(ctx, c)
+func (w *Waker) look(ctx context.Context, c *pgx.Conn, node string) error {
+	subs, err := w.Engine.Subscriptions(ctx, c)
 	if err != nil {
 		return err
 	}
-	now := w.r.deps.Clock()
+	now := w.Clock()
 	for _, s := range subs {
 		pair := [2]string{node, s.Provider}
-		pids, err := w.r.engine.ApplyWorkers(ctx, c, s.Provider)
+		pids, err := w.Engine.ApplyWorkers(ctx, c, s.Provider)
 		if err != nil {
 			return err
 		}
@@ -64,15 +72,13 @@ func (w *waker) look(ctx context.Context, c *pgx.Conn, node string) error {
 		if now.Sub(since) < wakeAfter {
 			continue
 		}
-		if err := engine.Restart(ctx, w.r.engine, c, s.Provider); err != nil {
+		if err := engine.Restart(ctx, w.Engine, c, s.Provider); err != nil {
 			return err
 		}
 		delete(w.down, pair)
-		w.r.log.Warn("subscription had no apply worker and was restarted", zap.String("subscriber", node),
+		w.Log.Warn("subscription had no apply worker and was restarted", zap.String("subscriber", node),
 			zap.String("provider", s.Provider), zap.Duration("down for", now.Sub(since)))
-		w.r.mu.Lock()
-		w.r.state.Woken = append(w.r.state.Woken, rundir.Woken{At: now, Node: node, Provider: s.Provider, Down: now.Sub(since)})
-		w.r.mu.Unlock()
+		w.Woken(rundir.Woken{At: now, Node: node, Provider: s.Provider, Down: now.Sub(since)})
 	}
 	return nil
 }
