@@ -3,8 +3,8 @@ package workload
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+	"github.com/spockchaos/spockchaos/topology/local/localtest"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
@@ -72,17 +74,14 @@ func (s *server) pgbench(b *testing.B) float64 {
 	if _, err := s.connect().Exec(b.Context(), "truncate chaos.ledger, chaos.event"); err != nil {
 		b.Fatal(err)
 	}
-	script := filepath.Join(s.dir, "ledger.pgbench")
+	script := filepath.Join(b.TempDir(), "ledger.pgbench")
 	text := "\\set s :client_id + 1\n\\set n :n + 1\ninsert into chaos.ledger (session, n, value) values (:s, :n, :n);\n"
 	if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
 		b.Fatal(err)
 	}
-	host, port, err := net.SplitHostPort(s.link.Addr())
-	if err != nil {
-		b.Fatal(err)
-	}
-	c := s.command("pgbench", "-h", host, "-p", port, "-U", "chaos", "-n", "-M", "prepared", "-f", script, "-D", "n=0",
-		"-c", strconv.Itoa(benchSessions), "-j", "2", "-T", fmt.Sprint(int(benchSlice/time.Second)), s.db)
+	pgbench := filepath.Join(localtest.BinDir(b, pglogical.New()), "pgbench")
+	c := exec.CommandContext(b.Context(), pgbench, "-n", "-M", "prepared", "-f", script, "-D", "n=0",
+		"-c", strconv.Itoa(benchSessions), "-j", "2", "-T", fmt.Sprint(int(benchSlice/time.Second)), s.linkDSN())
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.Output()

@@ -7,12 +7,12 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/link"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
@@ -244,10 +244,10 @@ func testRunOverCrashes(t *testing.T, s *server) {
 	w := Describe(13, []string{"n1"}, Config{Sessions: 8})
 	setup(t, s, w)
 	r := s.run(w, Config{LargeRows: 2000})
-	for _, sig := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT, syscall.SIGQUIT} {
+	for _, mode := range []topology.StopMode{topology.StopImmediate, topology.StopFast, topology.StopImmediate} {
 		ok := r.stats.Snapshot().OK
 		await(t, "operations after a start", func() bool { return r.stats.Snapshot().OK > ok+300 })
-		s.stop(sig)
+		s.stop(mode)
 		s.start()
 	}
 	ok := r.stats.Snapshot().OK
@@ -348,7 +348,7 @@ func testRunEndsWhileNodeIsGone(t *testing.T, s *server) {
 	setup(t, s, w)
 	r := s.run(w, Config{})
 	await(t, "operations", func() bool { return r.stats.Snapshot().OK > 50 })
-	s.stop(syscall.SIGQUIT)
+	s.stop(topology.StopImmediate)
 	sum := func() int64 { c := r.stats.Snapshot().Counts; return c.OK + c.Fail + c.Unknown }
 	at := sum()
 	await(t, "the operations in flight ended", func() bool { now := sum(); same := now == at; at = now; return same })

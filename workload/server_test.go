@@ -3,16 +3,8 @@ package workload
 import (
 	"context"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"sort"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,22 +12,29 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/link"
+	"github.com/spockchaos/spockchaos/topology/local"
+	"github.com/spockchaos/spockchaos/topology/local/localtest"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
 // server is one PostgreSQL server without any replication, behind a link: all that
-// the workload needs.
+// the workload needs. Its database is of one test.
 type server struct {
-	t    testing.TB
-	bin  string
-	dir  string
-	port int
-	cred *syscall.Credential
-	out  *os.File
-	*process
-	link *link.Link
-	db   string
+	t       testing.TB
+	cluster *local.Cluster
+	node    topology.Node
+	link    *link.Link
+	db      string
+}
+
+// startServer starts a server and a link to it; both end with the test.
+func startServer(t testing.TB) *server {
+	t.Helper()
+	c := localtest.Start(t, 1, localtest.Bare())
+	n := c.Nodes()[0]
+	return &server{t: t, cluster: c, node: n, link: c.Link(topology.Client, n.Name()), db: local.Database}
 }
 
 // fresh is the same server with an empty database, for a test of its own.
@@ -56,139 +55,25 @@ func (s *server) fresh(t testing.TB) *server {
 	return &c
 }
 
-// process is the server's process as it is now: tests restart it.
-type process struct {
-	cmd  *exec.Cmd
-	gone chan struct{} // closed when cmd has ended
-}
-
-// startServer starts a server and a link to it; both end with the test.
-func startServer(t testing.TB) *server {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a PostgreSQL server")
-	}
-	s := &server{t: t, bin: findPostgres(t), process: &process{}, db: "postgres"}
-	dir, err := os.MkdirTemp("", "workload-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.dir = dir
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if os.Getuid() == 0 { // postgres refuses to run as root
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			t.Skipf("as root a user postgres is needed: %v", err)
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		s.cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if out, err := s.command("initdb", "-D", s.data(), "-U", "chaos", "-A", "trust", "-N", "--locale=C", "-E", "UTF8").CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s.out, err = os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.out.Close() })
-	s.start()
-	t.Cleanup(func() { s.stop(syscall.SIGQUIT) })
-
-	set, err := link.NewSet(1, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = set.Close() })
-	s.link, err = set.New("client", "n1", fmt.Sprintf("127.0.0.1:%d", s.port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func findPostgres(t testing.TB) string {
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	sort.Strings(found)
-	if len(found) > 0 {
-		return filepath.Dir(found[len(found)-1])
-	}
-	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
-		return strings.TrimSpace(string(out))
-	}
-	t.Skip("no PostgreSQL server is installed")
-	return ""
-}
-
-func (s *server) data() string { return filepath.Join(s.dir, "data") }
-
-func (s *server) command(name string, args ...string) *exec.Cmd {
-	c := exec.Command(filepath.Join(s.bin, name), args...)
-	c.Dir = "/"
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.cred, Setpgid: true}
-	return c
-}
-
 func (s *server) start() {
 	s.t.Helper()
-	s.cmd = s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
-		"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=60",
-		"-c", "track_commit_timestamp=on", "-c", "wal_level=logical", "-c", "shared_buffers=64MB")
-	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
-	if err := s.cmd.Start(); err != nil {
+	if err := s.node.Start(context.Background()); err != nil {
 		s.t.Fatal(err)
 	}
-	s.gone = make(chan struct{})
-	go func(c *exec.Cmd, gone chan struct{}) { _ = c.Wait(); close(gone) }(s.cmd, s.gone)
-	for until := time.Now().Add(60 * time.Second); ; {
-		c, err := pgx.Connect(context.Background(), s.dsn())
-		if err == nil {
-			_ = c.Close(context.Background())
-			return
-		}
-		select {
-		case <-s.gone:
-			log, _ := os.ReadFile(s.out.Name())
-			s.t.Fatalf("postgres ended:\n%s", log)
-		case <-time.After(50 * time.Millisecond):
-		}
-		if time.Now().After(until) {
-			s.t.Fatalf("postgres does not answer: %v", err)
-		}
-	}
 }
 
-// stop ends the server: SIGINT fast, SIGQUIT immediate.
-func (s *server) stop(sig syscall.Signal) {
+func (s *server) stop(mode topology.StopMode) {
 	s.t.Helper()
-	_ = s.cmd.Process.Signal(sig)
-	select {
-	case <-s.gone:
-	case <-time.After(60 * time.Second):
-		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-		s.t.Error("postgres did not stop")
+	if err := s.node.Stop(context.Background(), mode); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
-// dsn goes straight to the server, linkDSN through the link.
-func (s *server) dsn() string {
-	return fmt.Sprintf("host=127.0.0.1 port=%d user=chaos dbname=%s sslmode=disable", s.port, s.db)
-}
+// dsn goes straight to the server, linkDSN through the link. Of two words with the same key the last one counts.
+func (s *server) dsn() string { return s.node.DSN() + " dbname=" + s.db }
 
 func (s *server) linkDSN() string {
-	host, port, _ := net.SplitHostPort(s.link.Addr())
-	return fmt.Sprintf("host=%s port=%s user=chaos dbname=%s sslmode=disable", host, port, s.db)
+	return s.cluster.LinkDSN(topology.Client, s.node.Name()) + " dbname=" + s.db
 }
 
 func (s *server) connect() *pgx.Conn {

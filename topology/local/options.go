@@ -17,11 +17,9 @@ const (
 	Superuser = "spockchaos"
 )
 
-// MinNodes and MaxNodes bound the size of a cluster.
-const (
-	MinNodes = 2
-	MaxNodes = 9
-)
+// MaxNodes is the size of the largest cluster. One node alone is a cluster too: a run needs more of
+// them, but that is not for this package to say.
+const MaxNodes = 9
 
 // Options say what cluster New makes.
 type Options struct {
@@ -48,8 +46,8 @@ type Options struct {
 }
 
 func (o *Options) check() error {
-	if o.Nodes < MinNodes || o.Nodes > MaxNodes {
-		return fmt.Errorf("a local cluster has %d to %d nodes, not %d", MinNodes, MaxNodes, o.Nodes)
+	if o.Nodes < 1 || o.Nodes > MaxNodes {
+		return fmt.Errorf("a local cluster has 1 to %d nodes, not %d", MaxNodes, o.Nodes)
 	}
 	if o.BinDir == "" {
 		return errors.New("a local cluster needs the directory of PostgreSQL's programs")

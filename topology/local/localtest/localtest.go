@@ -1,4 +1,4 @@
-// Package localtest gives tests a wired local cluster.
+// Package localtest gives tests a local cluster, wired unless they want less.
 //
 // SPOCKCHAOS_TEST_PG_BIN names the PostgreSQL programs to use; without it the
 // newest installation that has pglogical is taken.
@@ -31,6 +31,17 @@ func With(f func(*local.Options)) Option { return func(c *config) { f(&c.opts) }
 
 // Unwired leaves the nodes without nodes and subscriptions.
 func Unwired() Option { return func(c *config) { c.wired = false } }
+
+// Bare leaves the nodes without anything of an engine: servers alone, with logical decoding.
+func Bare() Option {
+	return func(c *config) {
+		c.wired = false
+		if c.opts.Settings == nil {
+			c.opts.Settings = map[string]string{}
+		}
+		c.opts.Settings["shared_preload_libraries"] = ""
+	}
+}
 
 // BinDir is the directory of the PostgreSQL programs that tests use.
 func BinDir(t testing.TB, eng engine.Engine) string {
