@@ -49,9 +49,11 @@ type rescuer struct {
 func Fence(ctx context.Context, cluster topology.Cluster, eng engine.Engine, failed string, survivors []string) error {
 	for _, s := range survivors {
 		l := cluster.Link(s, failed)
-		l.Refuse(true)
+		if err := l.Refuse(ctx, true); err != nil {
+			return fmt.Errorf("cut %s off: %w", failed, err)
+		}
 		if _, err := l.Reset(ctx); err != nil {
-			return fmt.Errorf("cut link %s: %w", l.Name(), err)
+			return fmt.Errorf("cut %s off: %w", failed, err)
 		}
 		err := onNode(ctx, cluster, s, func(c *pgx.Conn) error { return eng.Disable(ctx, c, failed) })
 		if err != nil {

@@ -3,8 +3,6 @@ package topology
 import (
 	"context"
 	"time"
-
-	"github.com/spockchaos/spockchaos/topology/link"
 )
 
 // StopMode is how a node is stopped.
@@ -54,8 +52,8 @@ type Cluster interface {
 	Node(name string) Node // nil if there is none
 	// Link is the directed link by which from reaches the server of to: from is Client,
 	// or the subscriber whose provider is to. nil if there is none.
-	Link(from, to string) *link.Link
-	Links() []*link.Link
+	Link(from, to string) Link
+	Links() []Link
 	// LinkDSN is the conninfo by which from reaches to through their link.
 	LinkDSN(from, to string) string
 	// Save stops the nodes (clean) and keeps their data as the state that Restore returns to.

@@ -34,7 +34,7 @@ func startServer(t testing.TB) *server {
 	t.Helper()
 	c := localtest.Start(t, 1, localtest.Bare())
 	n := c.Nodes()[0]
-	return &server{t: t, cluster: c, node: n, link: c.Link(topology.Client, n.Name()), db: local.Database}
+	return &server{t: t, cluster: c, node: n, link: c.Link(topology.Client, n.Name()).(topology.InProcess).Link, db: local.Database}
 }
 
 // fresh is the same server with an empty database, for a test of its own.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/link"
 )
 
@@ -46,7 +47,7 @@ func (c cut) Touches(w World, target string, p Params) (Reach, error) {
 	return Reach{Links: []string{target}}, err
 }
 
-func (c cut) Inject(_ context.Context, env Env, f rundir.PlannedFault) (Active, error) {
+func (c cut) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
 	if _, err := c.Touches(env.world(), f.Target, f.Parameters); err != nil {
 		return nil, err
 	}
@@ -58,29 +59,41 @@ func (c cut) Inject(_ context.Context, env Env, f rundir.PlannedFault) (Active, 
 	if err != nil {
 		return nil, err
 	}
-	a := &cutting{env: env, id: f.ID, link: l, dir: dir, after: after, before: l.Stats()}
-	a.release, err = env.Links.hold(f.ID, link.Gate{CutAfter: after}, end{f.Target, dir})
-	return a, err
+	before, err := l.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := env.Links.hold(ctx, f.ID, link.Gate{CutAfter: after}, end{f.Target, dir})
+	if s == nil {
+		return nil, err
+	}
+	return &cutting{env: env, share: s, link: l, dir: dir, after: after, before: before}, err
 }
 
 type cutting struct {
-	env     Env
-	id      int
-	link    Link
-	dir     link.Direction
-	after   int64
-	before  link.Stats
-	release func()
+	env    Env
+	share  *share
+	link   topology.Link
+	dir    link.Direction
+	after  int64
+	before link.Stats
 }
 
 // Prove waits until the link's own traffic has used the bytes up. It sends none itself: that would
 // cut a connection of ours in place of one that matters. The executor asks again before the end.
 func (a *cutting) Prove(ctx context.Context) (bool, string, error) {
-	var now link.Stats
-	_ = until(ctx, func() (bool, error) { // a wait that ran out is told by the counters
-		now = a.link.Stats()
+	now := a.before
+	err := until(ctx, func() (bool, error) {
+		s, err := a.link.Stats(ctx)
+		if err != nil {
+			return false, err
+		}
+		now = s
 		return now.Cut > a.before.Cut, nil
 	})
+	if err != nil && ctx.Err() == nil { // a wait that ran out is told by the counters
+		return false, "", err
+	}
 	n := now.Cut - a.before.Cut
 	if n == 0 {
 		bytes := passed(now, a.dir) - passed(a.before, a.dir)
@@ -90,6 +103,5 @@ func (a *cutting) Prove(ctx context.Context) (bool, string, error) {
 }
 
 func (a *cutting) Heal(ctx context.Context) (string, error) {
-	a.release()
-	return reopened(ctx, a.env, a.id, []string{a.link.Name()})
+	return released(ctx, a.env, a.share, a.link.Name())
 }

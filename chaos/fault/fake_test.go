@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,12 +27,14 @@ type fakeLink struct {
 	ln    net.Listener
 	leaky bool // it passes bytes in spite of a stall: a gate that does not work
 
-	mu      sync.Mutex
-	gates   [2]link.Gate
-	changed chan struct{}
-	stats   link.Stats
-	conns   map[net.Conn]bool
-	wg      sync.WaitGroup
+	mu       sync.Mutex
+	gates    [2]link.Gate
+	changed  chan struct{}
+	fail     error
+	failLate bool
+	stats    link.Stats
+	conns    map[net.Conn]bool
+	wg       sync.WaitGroup
 }
 
 func newFakeLink(t *testing.T, name string) *fakeLink {
@@ -125,16 +128,46 @@ func (l *fakeLink) hold(d link.Direction, n int64) {
 func (l *fakeLink) Name() string { return l.name }
 func (l *fakeLink) Addr() string { return l.ln.Addr().String() }
 
-func (l *fakeLink) Set(d link.Direction, g link.Gate) {
-	l.Update(d, func(link.Gate) link.Gate { return g })
+func (l *fakeLink) From() string {
+	from, _, _ := strings.Cut(l.name, ">")
+	return from
 }
 
-func (l *fakeLink) Update(d link.Direction, f func(link.Gate) link.Gate) {
+func (l *fakeLink) To() string {
+	_, to, _ := strings.Cut(l.name, ">")
+	return to
+}
+
+func (l *fakeLink) Set(d link.Direction, g link.Gate) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gates[d] = f(l.gates[d])
+	l.gates[d] = g
 	l.wake()
 }
+
+// Update calls f once more than it must, as it may.
+func (l *fakeLink) Update(_ context.Context, d link.Direction, f func(link.Gate) link.Gate) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f(l.gates[d])
+	gate := f(l.gates[d])
+	if l.fail == nil || l.failLate {
+		l.gates[d] = gate
+		l.wake()
+	}
+	return l.fail
+}
+
+// breakDown makes every change of the gates fail from now on: late, when it was made all the same. nil ends it.
+func (l *fakeLink) breakDown(err error, late bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail, l.failLate = err, late
+}
+
+func (l *fakeLink) Refuse(context.Context, bool) error { panic("no fault refuses") }
+func (l *fakeLink) Hold(context.Context, bool) error   { panic("no fault holds a link") }
+func (l *fakeLink) Heal(context.Context) error         { panic("a fault heals its share alone") }
 
 func (l *fakeLink) wake() {
 	close(l.changed)
@@ -159,10 +192,10 @@ func (l *fakeLink) Reset(context.Context) (int, error) {
 	return n, nil
 }
 
-func (l *fakeLink) Stats() link.Stats {
+func (l *fakeLink) Stats(context.Context) (link.Stats, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.stats
+	return l.stats, nil
 }
 
 // fakeNode is a node whose state is what it was told.
@@ -316,7 +349,7 @@ func newFakes(t *testing.T) *fakes {
 			}
 			return nil, nil
 		},
-		Links: NewLinks(func(name string) (Link, bool) {
+		Links: NewLinks(func(name string) (topology.Link, bool) {
 			l, ok := f.cluster.links[name]
 			return l, ok
 		}),

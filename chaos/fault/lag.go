@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/link"
 )
 
@@ -63,20 +64,22 @@ func (l lag) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active
 	if err != nil {
 		return nil, err
 	}
-	a := &lagging{env: env, id: f.ID, link: lk, gate: gate}
+	a := &lagging{env: env, link: lk, gate: gate}
 	a.before, a.beforeErr = probe(ctx, lk.Addr(), baselineLimit)
-	a.release, err = env.Links.hold(f.ID, gate, both(f.Target)...)
+	a.share, err = env.Links.hold(ctx, f.ID, gate, both(f.Target)...)
+	if a.share == nil {
+		return nil, err
+	}
 	return a, err
 }
 
 type lagging struct {
 	env       Env
-	id        int
-	link      Link
+	share     *share
+	link      topology.Link
 	gate      link.Gate
 	before    time.Duration // of a round trip, unless beforeErr
 	beforeErr error
-	release   func()
 }
 
 // Prove measures round trips through the link: each pays at least latency−jitter twice.
@@ -84,7 +87,7 @@ func (a *lagging) Prove(ctx context.Context) (bool, string, error) {
 	least := 2 * (a.gate.Latency - a.gate.Jitter)
 	took, err := medianProbe(ctx, a.link.Addr(), 3, 2*(a.gate.Latency+a.gate.Jitter)+time.Second)
 	if err != nil {
-		if ids := a.env.Links.stalledBy(a.link.Name(), a.id); len(ids) > 0 {
+		if ids := a.env.Links.stalledBy(a.link.Name(), a.share.fault); len(ids) > 0 {
 			return false, fmt.Sprintf("%s: no round trip to measure, it is stalled by fault %d", a.link.Name(), ids[0]), nil
 		}
 		return false, fmt.Sprintf("%s: no round trip to measure: %v", a.link.Name(), err), nil
@@ -98,8 +101,7 @@ func (a *lagging) Prove(ctx context.Context) (bool, string, error) {
 }
 
 func (a *lagging) Heal(ctx context.Context) (string, error) {
-	a.release()
-	return reopened(ctx, a.env, a.id, []string{a.link.Name()})
+	return released(ctx, a.env, a.share, a.link.Name())
 }
 
 func errText(err error) string {

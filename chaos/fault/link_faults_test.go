@@ -93,10 +93,9 @@ func TestSilenceAloneIsNoProof(t *testing.T) {
 	l := f.cluster.links["n2>n1"]
 	// The server behind the link does not answer, and nothing is held by the link's own count.
 	l.Set(link.Downstream, link.Gate{Latency: time.Minute})
-	a := &stalled{env: f.env, id: 1, ends: []end{{"n2>n1", link.Downstream}}, links: []string{"n2>n1"}, before: map[string]time.Duration{}}
-	quiet, shown, text := a.lookAt(t.Context(), l)
-	if !quiet || shown {
-		t.Errorf("quiet %v, shown %v: %s", quiet, shown, text)
+	a := &stalled{env: f.env, ends: []end{{"n2>n1", link.Downstream}}, links: []string{"n2>n1"}, before: map[string]time.Duration{}}
+	if quiet, shown, text, err := a.lookAt(t.Context(), l); !quiet || shown || err != nil {
+		t.Errorf("quiet %v, shown %v: %s, %v", quiet, shown, text, err)
 	}
 }
 

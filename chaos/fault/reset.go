@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
 )
 
 // reset ends every connection of a link with a TCP reset, again and again while it is on.
@@ -59,7 +60,7 @@ func (f reset) Inject(ctx context.Context, env Env, planned rundir.PlannedFault)
 type resetting struct {
 	env  Env
 	id   int
-	link Link
+	link topology.Link
 	stop chan struct{}
 	once sync.Once
 	loop sync.WaitGroup

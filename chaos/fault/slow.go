@@ -41,7 +41,7 @@ func (s slow) Touches(w World, target string, p Params) (Reach, error) {
 	return Reach{Links: []string{target}}, err
 }
 
-func (s slow) Inject(_ context.Context, env Env, f rundir.PlannedFault) (Active, error) {
+func (s slow) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
 	if _, err := s.Touches(env.world(), f.Target, f.Parameters); err != nil {
 		return nil, err
 	}
@@ -49,19 +49,18 @@ func (s slow) Inject(_ context.Context, env Env, f rundir.PlannedFault) (Active,
 	if err != nil {
 		return nil, err
 	}
-	release, err := env.Links.hold(f.ID, gate, both(f.Target)...)
-	if err != nil {
+	held, err := env.Links.hold(ctx, f.ID, gate, both(f.Target)...)
+	if held == nil {
 		return nil, err
 	}
-	return &slowed{env: env, id: f.ID, name: f.Target, rate: gate.Rate, release: release}, nil
+	return &slowed{env: env, share: held, name: f.Target, rate: gate.Rate}, err
 }
 
 type slowed struct {
-	env     Env
-	id      int
-	name    string
-	rate    int64
-	release func()
+	env   Env
+	share *share
+	name  string
+	rate  int64
 }
 
 // Prove fetches through the link what takes it half a second, beside its own traffic, and
@@ -75,9 +74,17 @@ func (a *slowed) Prove(ctx context.Context) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	before, began := l.Stats(), time.Now()
+	before, err := l.Stats(ctx)
+	if err != nil {
+		return false, "", err
+	}
+	began := time.Now()
 	fetchErr := a.fetch(ctx, from, to)
-	after, took := l.Stats(), time.Since(began)
+	took := time.Since(began)
+	after, err := l.Stats(context.WithoutCancel(ctx)) // the fetch may have taken all the time there was
+	if err != nil {
+		return false, "", err
+	}
 	bytes := after.DownBytes - before.DownBytes
 	waited := after.Throttled - before.Throttled
 	rate := float64(bytes) / took.Seconds()
@@ -104,6 +111,5 @@ func (a *slowed) fetch(ctx context.Context, from, to string) error {
 }
 
 func (a *slowed) Heal(ctx context.Context) (string, error) {
-	a.release()
-	return reopened(ctx, a.env, a.id, []string{a.name})
+	return released(ctx, a.env, a.share, a.name)
 }

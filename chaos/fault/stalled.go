@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/link"
 )
 
@@ -25,17 +26,16 @@ const (
 // stalled is an active fault that holds all bytes in some directions of some links:
 // what partition, partition_one_way, isolate and stall have in common.
 type stalled struct {
-	env     Env
-	id      int
-	ends    []end
-	links   []string                 // of ends, each once
-	before  map[string]time.Duration // links that answered a probe before, and in what time
-	release func()
+	env    Env
+	share  *share
+	ends   []end
+	links  []string                 // of ends, each once
+	before map[string]time.Duration // links that answered a probe before, and in what time
 }
 
 // stall puts a stall on the ends, after a probe of each link.
 func stall(ctx context.Context, env Env, f rundir.PlannedFault, ends []end) (Active, error) {
-	s := &stalled{env: env, id: f.ID, ends: ends, before: map[string]time.Duration{}}
+	s := &stalled{env: env, ends: ends, before: map[string]time.Duration{}}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for _, e := range ends {
@@ -46,7 +46,7 @@ func stall(ctx context.Context, env Env, f rundir.PlannedFault, ends []end) (Act
 		l, err := env.Links.Get(e.link)
 		if err != nil {
 			wg.Wait()
-			return nil, fmt.Errorf("%s on %s: %w", f.Name, f.Target, err)
+			return nil, err
 		}
 		wg.Go(func() {
 			if took, err := probe(ctx, l.Addr(), baselineLimit); err == nil {
@@ -58,23 +58,29 @@ func stall(ctx context.Context, env Env, f rundir.PlannedFault, ends []end) (Act
 	}
 	wg.Wait()
 	var err error
-	if s.release, err = env.Links.hold(f.ID, link.Gate{Stall: true}, ends...); err != nil {
-		return nil, fmt.Errorf("%s on %s: %w", f.Name, f.Target, err)
+	s.share, err = env.Links.hold(ctx, f.ID, link.Gate{Stall: true}, ends...)
+	if s.share == nil {
+		return nil, err
 	}
-	return s, nil
+	return s, err
 }
 
 // Prove shows that no byte passes any stalled direction while, on at least one link, bytes are held
 // or a probe goes unanswered that was answered before.
 func (s *stalled) Prove(ctx context.Context) (bool, string, error) {
+	last := ""
 	for {
 		effect, proof, err := s.look(ctx)
-		// What was on its way when the gate closed may still have passed: look again.
-		if effect || err != nil || ctx.Err() != nil {
+		switch {
+		case err != nil && ctx.Err() != nil && last != "":
+			return false, last, nil // there was no time for another look
+		case effect || err != nil || ctx.Err() != nil:
 			return effect, proof, err
 		}
+		// What was on its way when the gate closed may still have passed: look again.
+		last = proof
 		if !pauseFor(ctx, pollEvery) {
-			return effect, proof, nil
+			return false, last, nil
 		}
 	}
 }
@@ -83,6 +89,7 @@ func (s *stalled) look(ctx context.Context) (bool, string, error) {
 	quiet := make([]bool, len(s.links))
 	shown := make([]bool, len(s.links))
 	texts := make([]string, len(s.links))
+	errs := make([]error, len(s.links))
 	var wg sync.WaitGroup
 	for i, name := range s.links {
 		l, err := s.env.Links.Get(name)
@@ -90,9 +97,12 @@ func (s *stalled) look(ctx context.Context) (bool, string, error) {
 			wg.Wait()
 			return false, "", err
 		}
-		wg.Go(func() { quiet[i], shown[i], texts[i] = s.lookAt(ctx, l) })
+		wg.Go(func() { quiet[i], shown[i], texts[i], errs[i] = s.lookAt(ctx, l) })
 	}
 	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return false, "", err
+	}
 	all, any := true, false
 	for i := range s.links {
 		all = all && quiet[i]
@@ -103,15 +113,21 @@ func (s *stalled) look(ctx context.Context) (bool, string, error) {
 
 // lookAt watches one link for a moment: quiet if no byte passed where it is stalled,
 // shown if something wanted to pass.
-func (s *stalled) lookAt(ctx context.Context, l Link) (quiet, shown bool, text string) {
-	before := l.Stats()
+func (s *stalled) lookAt(ctx context.Context, l topology.Link) (quiet, shown bool, text string, err error) {
+	before, err := l.Stats(ctx)
+	if err != nil {
+		return false, false, "", err
+	}
 	began := time.Now()
 	_, probeErr := probe(ctx, l.Addr(), silence)
 	if probeErr != nil && !errors.Is(probeErr, errSilent) {
 		// The server is down: the window is as long as the other links' all the same.
 		pauseFor(ctx, silence-time.Since(began))
 	}
-	after := l.Stats()
+	after, err := l.Stats(context.WithoutCancel(ctx)) // the probe may have taken all the time there was
+	if err != nil {
+		return false, false, "", err
+	}
 	var moved, kept int64
 	var names []string
 	for _, e := range s.ends {
@@ -132,14 +148,21 @@ func (s *stalled) lookAt(ctx context.Context, l Link) (quiet, shown bool, text s
 	case !answered:
 		text += ", a new connection was not answered before either"
 	}
-	return moved == 0 && probeErr != nil, kept > 0 || silent, text
+	return moved == 0 && probeErr != nil, kept > 0 || silent, text, nil
 }
 
 // Heal opens the directions again, unless another fault holds them, and waits until
 // each link answers whose server is in service.
 func (s *stalled) Heal(ctx context.Context) (string, error) {
-	s.release()
-	return reopened(ctx, s.env, s.id, s.links)
+	return released(ctx, s.env, s.share, s.links...)
+}
+
+// released takes a fault's share off its links and waits until they answer again.
+func released(ctx context.Context, env Env, s *share, links ...string) (string, error) {
+	if err := s.release(ctx); err != nil {
+		return "", err
+	}
+	return reopened(ctx, env, s.fault, links)
 }
 
 // reopened says for each link how a new connection is answered after fault id was taken off it.

@@ -29,7 +29,7 @@ type Cluster struct {
 	password string
 	nodes    []*node
 	links    *link.Set
-	byPair   map[[2]string]*link.Link
+	byPair   map[[2]string]topology.Link
 	watchdog *watchdog
 
 	spawnMu sync.Mutex // forks one at a time
@@ -51,7 +51,7 @@ func New(ctx context.Context, opts Options) (_ *Cluster, err error) {
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{opts: opts, log: opts.Log, byPair: map[[2]string]*link.Link{}, password: newPassword()}
+	c := &Cluster{opts: opts, log: opts.Log, byPair: map[[2]string]topology.Link{}, password: newPassword()}
 	if c.version, c.number, err = serverVersion(ctx, opts.BinDir); err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (c *Cluster) makeLinks() error {
 			if err != nil {
 				return err
 			}
-			c.byPair[[2]string{from, to.name}] = l
+			c.byPair[[2]string{from, to.name}] = topology.InProcess{Link: l}
 		}
 	}
 	return nil
@@ -224,10 +224,17 @@ func (c *Cluster) Node(name string) topology.Node {
 }
 
 // Link is the link by which from reaches to.
-func (c *Cluster) Link(from, to string) *link.Link { return c.byPair[[2]string{from, to}] }
+func (c *Cluster) Link(from, to string) topology.Link { return c.byPair[[2]string{from, to}] }
 
 // Links of the cluster.
-func (c *Cluster) Links() []*link.Link { return c.links.Links() }
+func (c *Cluster) Links() []topology.Link {
+	held := c.links.Links()
+	all := make([]topology.Link, len(held))
+	for i, l := range held {
+		all[i] = c.Link(l.From(), l.To())
+	}
+	return all
+}
 
 // LinkDSN is the conninfo by which from reaches to; "" if there is no such link.
 func (c *Cluster) LinkDSN(from, to string) string {

@@ -50,7 +50,9 @@ func TestSaveAndRestore(t *testing.T) {
 			if err := c.Node("n3").Pause(ctx); err != nil {
 				t.Fatal(err)
 			}
-			c.Link("n1", "n2").Refuse(true)
+			if err := c.Link("n1", "n2").Refuse(ctx, true); err != nil {
+				t.Fatal(err)
+			}
 		}
 		t.Logf("restored after %v, replicating after %v", up, time.Since(start))
 	}

@@ -261,7 +261,7 @@ func TestNothingBypassesALink(t *testing.T) {
 		ports := map[int]string{}
 		for _, l := range c.Links() {
 			if l.To() == n.Name() {
-				for _, conn := range l.Connections() {
+				for _, conn := range l.(topology.InProcess).Connections() {
 					ports[int(conn.Server.Port())] = l.From()
 				}
 			}
@@ -297,8 +297,11 @@ func TestNothingBypassesALink(t *testing.T) {
 		_ = conn.Close(ctx)
 	}
 	for _, l := range c.Links() {
-		l.Set(link.Upstream, link.Gate{Stall: true})
-		l.Set(link.Downstream, link.Gate{Stall: true})
+		for _, d := range []link.Direction{link.Upstream, link.Downstream} {
+			if err := l.Update(ctx, d, func(link.Gate) link.Gate { return link.Gate{Stall: true} }); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	short, cancel := context.WithTimeout(ctx, 8*time.Second) // longer than wal_sender_timeout
 	defer cancel()
@@ -314,7 +317,9 @@ func TestNothingBypassesALink(t *testing.T) {
 		}
 	}
 	for _, l := range c.Links() {
-		l.Heal()
+		if err := l.Heal(ctx); err != nil {
+			t.Fatal(err)
+		}
 	}
 	start := time.Now()
 	if err := c.Ready(ctx); err != nil {

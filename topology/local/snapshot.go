@@ -52,7 +52,7 @@ func (c *Cluster) Save(ctx context.Context) error {
 }
 
 // Restore kills what runs, heals every link, puts the saved data in place and starts all nodes.
-func (c *Cluster) Restore(ctx context.Context) error {
+func (c *Cluster) Restore(ctx context.Context) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -62,9 +62,11 @@ func (c *Cluster) Restore(ctx context.Context) error {
 		return errors.New("restoring the cluster: nothing was saved")
 	}
 	for _, l := range c.Links() {
-		l.Heal()
+		if err := l.Heal(ctx); err != nil {
+			return fmt.Errorf("restoring the cluster: %w", err)
+		}
 	}
-	err := c.each(ctx, func(ctx context.Context, n *node) error {
+	err = c.each(ctx, func(ctx context.Context, n *node) error {
 		n.op.Lock()
 		defer n.op.Unlock()
 		return n.wrap("restoring", n.restore(ctx, c.savedDir(n)))
@@ -80,8 +82,10 @@ func (c *Cluster) Restore(ctx context.Context) error {
 	// Nodes do not come up in the same instant, and an apply worker that finds its provider
 	// down tries again seconds later: so the links make them wait instead.
 	for _, l := range c.Links() {
-		l.Hold(true)
-		defer l.Hold(false)
+		if err := l.Hold(ctx, true); err != nil {
+			return fmt.Errorf("restoring the cluster: %w", err)
+		}
+		defer func() { err = errors.Join(err, l.Hold(context.WithoutCancel(ctx), false)) }()
 	}
 	if err := c.startAll(ctx); err != nil {
 		return fmt.Errorf("restoring the cluster: %w", err)
