@@ -11,7 +11,8 @@ import (
 type Member struct {
 	Name string
 	DSN  string
-	// PeerDSN[p] is the conninfo by which node p reaches this node.
+	// PeerDSN[p] is the conninfo by which node p reaches this node. Where DSN means nothing to the server itself
+	// (it leads through a port that is published elsewhere), PeerDSN has the node's own name as well.
 	PeerDSN map[string]string
 }
 
@@ -22,6 +23,14 @@ type Subscription struct {
 	Status   string // "replicating", "disabled", "down", "initializing"
 	Slot     string // slot on the provider
 	Origin   string // replication origin on the subscriber
+}
+
+// OwnDSN is the conninfo by which the member's server reaches itself.
+func (m Member) OwnDSN() string {
+	if dsn, ok := m.PeerDSN[m.Name]; ok {
+		return dsn
+	}
+	return m.DSN
 }
 
 // Engine wires a mesh and answers for it. All methods take a connection to the
@@ -36,7 +45,8 @@ type Engine interface {
 	// version (PG_VERSION_NUM, 150018).
 	Settings(versionNum int) map[string]string
 	// Wire makes every member a node and subscribes each to each other: no forwarding,
-	// last update wins. It returns when every subscription replicates.
+	// last update wins. It returns when every subscription replicates. What is there and right
+	// stays as it is, so it may be called again, also on a mesh that is half made or damaged.
 	Wire(ctx context.Context, members []Member) error
 	// AddTables puts tables (schema-qualified) into the replication sets: keyed with all
 	// changes, insertOnly with inserts and truncates. To be called on every node.
