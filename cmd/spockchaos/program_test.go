@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
-	"github.com/spockchaos/spockchaos/topology/local"
+	"github.com/spockchaos/spockchaos/topology/clusterfile"
 )
 
 // startLimit bounds what the program needs to come to a point or to its end by itself, on a machine
@@ -162,9 +162,9 @@ func (p *invocation) untilChaos(dir string) {
 }
 
 // cluster reads cluster.json of the run.
-func (p *invocation) cluster(dir string) local.File {
+func (p *invocation) cluster(dir string) clusterfile.File {
 	p.t.Helper()
-	f, err := local.ReadFile(dir)
+	f, err := clusterfile.Read(dir)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/checker/rundir"
-	"github.com/spockchaos/spockchaos/topology/local"
+	"github.com/spockchaos/spockchaos/topology/clusterfile"
 )
 
 // TestRun makes a whole short run, looks at what it leaves, damages copies of it, and runs it again.
@@ -102,7 +102,7 @@ func replay(t *testing.T, original string) {
 }
 
 // reachable asserts that cluster.json is its owner's alone, and that a node of it answers.
-func reachable(t *testing.T, p *invocation, dir string) (f local.File) {
+func reachable(t *testing.T, p *invocation, dir string) (f clusterfile.File) {
 	t.Helper()
 	f = p.cluster(dir)
 	info, err := os.Stat(filepath.Join(dir, rundir.ClusterFile))

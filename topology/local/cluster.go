@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/clusterfile"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/link"
 )
@@ -34,8 +35,7 @@ type Cluster struct {
 
 	spawnMu sync.Mutex // forks one at a time
 
-	fileMu   sync.Mutex
-	fileGone bool
+	file *clusterfile.Writer
 
 	mu     sync.Mutex // guards saved, closed; Save, Restore, Close hold it throughout
 	saved  bool
@@ -51,7 +51,7 @@ func New(ctx context.Context, opts Options) (_ *Cluster, err error) {
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{opts: opts, log: opts.Log, byPair: map[[2]string]topology.Link{}, password: newPassword()}
+	c := &Cluster{opts: opts, log: opts.Log, file: clusterfile.NewWriter(opts.Dir), byPair: map[[2]string]topology.Link{}, password: newPassword()}
 	if c.version, c.number, err = serverVersion(ctx, opts.BinDir); err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func (c *Cluster) makeNodes(ctx context.Context) error {
 
 func (c *Cluster) makeLinks() error {
 	var err error
-	if c.links, err = link.NewSet(c.opts.Seed, c.log); err != nil {
+	if c.links, err = link.NewSet(link.Loopback, c.opts.Seed, c.log); err != nil {
 		return err
 	}
 	for _, to := range c.nodes {
@@ -176,7 +176,7 @@ func (c *Cluster) makeLinks() error {
 			}
 		}
 		for _, from := range froms {
-			l, err := c.links.New(from, to.name, addr(to.port))
+			l, err := c.links.New(link.Spec{From: from, To: to.name, Server: addr(to.port)})
 			if err != nil {
 				return err
 			}
@@ -302,7 +302,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 	if c.root != "" {
 		errs = append(errs, destroy(ctx, c.root))
 	}
-	errs = append(errs, c.removeFile(), c.watchdog.dismiss(ctx))
+	errs = append(errs, c.file.Remove(), c.watchdog.dismiss(ctx))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("closing the cluster: %w", err)
 	}

@@ -13,12 +13,7 @@ import (
 	"time"
 
 	"github.com/spockchaos/spockchaos/topology/engine"
-)
-
-// Oldest and newest major version of PostgreSQL that is known to work.
-const (
-	oldestMajor = 15
-	newestMajor = 18
+	"github.com/spockchaos/spockchaos/topology/server"
 )
 
 // installation is a PostgreSQL that may do.
@@ -36,8 +31,8 @@ func FindPostgres(ctx context.Context, pgBin, pgVer string, eng engine.Engine) (
 	major := 0
 	if pgVer != "" {
 		major, err = strconv.Atoi(pgVer)
-		if err != nil || major < oldestMajor || major > newestMajor {
-			return "", "", 0, fmt.Errorf("PostgreSQL version %q: known are %d to %d", pgVer, oldestMajor, newestMajor)
+		if err != nil || major < server.OldestMajor || major > server.NewestMajor {
+			return "", "", 0, fmt.Errorf("PostgreSQL version %q: known are %d to %d", pgVer, server.OldestMajor, server.NewestMajor)
 		}
 	}
 	if pgBin != "" {
@@ -117,8 +112,8 @@ func inspect(ctx context.Context, bin string, eng engine.Engine) (installation, 
 	if i.version, i.number, err = serverVersion(ctx, bin); err != nil {
 		return installation{}, err
 	}
-	if m := i.number / 10000; m < oldestMajor || m > newestMajor {
-		return installation{}, fmt.Errorf("%s is PostgreSQL %s: known are %d to %d", bin, i.version, oldestMajor, newestMajor)
+	if m := i.number / 10000; m < server.OldestMajor || m > server.NewestMajor {
+		return installation{}, fmt.Errorf("%s is PostgreSQL %s: known are %d to %d", bin, i.version, server.OldestMajor, server.NewestMajor)
 	}
 	lib, share := directories(ctx, bin)
 	if _, err := eng.Available(lib, share); err != nil {

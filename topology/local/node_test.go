@@ -16,6 +16,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/clusterfile"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/link"
@@ -74,7 +75,7 @@ func TestNode(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Fatalf("%v, %v", info, err)
 		}
-		f, err := local.ReadFile(dir)
+		f, err := clusterfile.Read(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -456,7 +457,7 @@ func TestDetach(t *testing.T) {
 	if err := c.Close(ctx); err != nil { // does nothing
 		t.Error(err)
 	}
-	f, err := local.ReadFile(dir)
+	f, err := clusterfile.Read(dir)
 	if err != nil || !f.Detached || f.Stop != stop || len(f.Links) != 0 {
 		t.Errorf("%+v, %v", f, err)
 	}
@@ -489,10 +490,10 @@ func TestWatchdog(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var f local.File
+	var f clusterfile.File
 	eventually(t, ctx, "the cluster is up", func() bool {
 		var err error
-		f, err = local.ReadFile(dir)
+		f, err = clusterfile.Read(dir)
 		return err == nil && len(f.Nodes) == 2 && f.Nodes[0].PID != 0 && f.Nodes[1].PID != 0
 	})
 	if err := cmd.Process.Kill(); err != nil {

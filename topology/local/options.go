@@ -9,12 +9,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/server"
 )
 
 // Database is the database of every node, Superuser its owner.
 const (
-	Database  = "chaos"
-	Superuser = "spockchaos"
+	Database  = server.Database
+	Superuser = server.Superuser
 )
 
 // MaxNodes is the size of the largest cluster. One node alone is a cluster too: a run needs more of

@@ -8,54 +8,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/spockchaos/spockchaos/topology/server"
 )
 
-// settings of one server; see docs/architecture.md for why fsync is off.
+// settings of one server.
 func settings(o *Options, version int, hasPluginList bool, port int, socketDir string) map[string]string {
-	// Each node feeds and follows all others; a rescue needs a few more of everything.
-	peers := 2*o.Nodes + 12
-	s := map[string]string{
+	s := server.Settings(o.Nodes, version, hasPluginList, o.Engine)
+	maps.Copy(s, map[string]string{
 		"listen_addresses":           "127.0.0.1",
 		"port":                       strconv.Itoa(port),
 		"unix_socket_directories":    socketDir,
-		"password_encryption":        "scram-sha-256",
-		"max_connections":            "100",
-		"shared_buffers":             "64MB",
 		"dynamic_shared_memory_type": "mmap", // in the data directory: a killed server leaves nothing in /dev/shm
-		"fsync":                      "off",
-		"full_page_writes":           "on",
-		"wal_level":                  "logical",
-		"min_wal_size":               "32MB",
-		"max_wal_size":               "512MB",
-		"checkpoint_timeout":         "5min",
-		"track_commit_timestamp":     "on",
-		"max_worker_processes":       strconv.Itoa(peers + 8),
-		"max_wal_senders":            strconv.Itoa(peers),
-		"max_replication_slots":      strconv.Itoa(peers),
-		"wal_sender_timeout":         "5s",
-		"wal_receiver_timeout":       "5s",
-		"tcp_keepalives_idle":        "2",
-		"tcp_keepalives_interval":    "1",
-		"tcp_keepalives_count":       "3",
-		"autovacuum":                 "on",
-		"jit":                        "off",
-		"logging_collector":          "off", // standard error is the node's server.log
-		"log_destination":            "stderr",
-		"log_line_prefix":            "%m [%p] %q%a ",
-		"log_timezone":               "UTC",
-		"timezone":                   "UTC",
-		"log_min_messages":           "warning",
-		"log_min_error_statement":    "fatal", // each walsender's start would log its long command
-		"lc_messages":                "C",     // messages are looked for in the log
-		"max_prepared_transactions":  "10",
-	}
-	if version >= 180000 {
-		s["max_active_replication_origins"] = strconv.Itoa(peers)
-	}
-	if hasPluginList {
-		s["output_plugin_libraries"] = "pgoutput, test_decoding, " + o.Engine.Name() + "_output"
-	}
-	maps.Copy(s, o.Engine.Settings(version))
+	})
 	maps.Copy(s, o.Settings)
 	return s
 }

@@ -1,0 +1,115 @@
+// Package clusterfile is cluster.json: how to reach a cluster that is up, whatever it is made of. It lies in the run
+// directory and holds the password, so it is readable by its owner alone.
+package clusterfile
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/spockchaos/spockchaos/checker/rundir"
+)
+
+// File is the contents of cluster.json.
+type File struct {
+	Topology string `json:"topology"`
+	Version  string `json:"version"` // of PostgreSQL
+	Engine   string `json:"engine"`
+	Database string `json:"database"`
+	Root     string `json:"root,omitempty"` // local: the cluster's directory
+	Run      string `json:"run,omitempty"`  // docker: the value of the label io.spockchaos.run
+	Nodes    []Node `json:"nodes"`
+	Links    []Link `json:"links"`
+	// Detached says that the program that made the cluster is gone, and its own links with it.
+	Detached bool   `json:"detached,omitempty"`
+	Stop     string `json:"stop,omitempty"` // the command that ends a detached cluster
+}
+
+// Node is one node: a process with its files, or a container.
+type Node struct {
+	Name      string `json:"name"`
+	DSN       string `json:"dsn"`
+	Data      string `json:"data,omitempty"`
+	PID       int    `json:"pid"` // of the server; 0 while it is down
+	Log       string `json:"log,omitempty"`
+	Container string `json:"container,omitempty"`
+}
+
+// Link is one link: From reaches To at Addr.
+type Link struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+	Addr string `json:"addr"`
+}
+
+// Read reads cluster.json of a run directory.
+func Read(dir string) (File, error) {
+	var f File
+	path := filepath.Join(dir, rundir.ClusterFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return f, err
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return f, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// Writer keeps cluster.json of a run directory up to date. It is safe for concurrent use; the zero value writes nowhere.
+type Writer struct {
+	dir string
+
+	mu   sync.Mutex
+	gone bool
+}
+
+// NewWriter is for the run directory dir; "" writes nowhere.
+func NewWriter(dir string) *Writer { return &Writer{dir: dir} }
+
+// Path of the file, "" for nowhere.
+func (w *Writer) Path() string {
+	if w.dir == "" {
+		return ""
+	}
+	return filepath.Join(w.dir, rundir.ClusterFile)
+}
+
+// Write replaces the file, unless it was removed.
+func (w *Writer) Write(f File) error {
+	if w.dir == "" {
+		return nil
+	}
+	b, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
+		return nil
+	}
+	// Through a new file, so that a reader never sees half of it.
+	tmp := filepath.Join(w.dir, "."+rundir.ClusterFile+".tmp")
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, w.Path())
+}
+
+// Remove removes the file for good.
+func (w *Writer) Remove() error {
+	if w.dir == "" {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gone = true
+	if err := os.Remove(w.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
