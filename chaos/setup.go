@@ -116,7 +116,7 @@ type Wiring struct {
 // Wire makes a mesh with slot tracking and rescue out of a cluster that was brought up. It returns when
 // a row that was written on each node was seen on every other one.
 func Wire(ctx context.Context, cluster topology.Cluster, eng engine.Engine, w Wiring) error {
-	members := members(cluster)
+	members := topology.Members(cluster)
 	if err := eachNode(ctx, cluster, w.Tables); err != nil {
 		return fmt.Errorf("make the tables: %w", err)
 	}
@@ -145,21 +145,6 @@ func Wire(ctx context.Context, cluster topology.Cluster, eng engine.Engine, w Wi
 		return fmt.Errorf("probe the mesh: %w", err)
 	}
 	return nil
-}
-
-// members are the nodes as the engine sees them.
-func members(cluster topology.Cluster) []engine.Member {
-	var all []engine.Member
-	for _, n := range cluster.Nodes() {
-		m := engine.Member{Name: n.Name(), DSN: n.DSN(), PeerDSN: map[string]string{}}
-		for _, peer := range cluster.Nodes() {
-			if peer.Name() != n.Name() {
-				m.PeerDSN[peer.Name()] = cluster.LinkDSN(peer.Name(), n.Name())
-			}
-		}
-		all = append(all, m)
-	}
-	return all
 }
 
 // eachNode runs f on every node at once, each on a direct connection.

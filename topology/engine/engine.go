@@ -38,9 +38,9 @@ func (m Member) OwnDSN() string {
 type Engine interface {
 	// Name is the engine's flag value and the stem of its file in sql/.
 	Name() string
-	// Available says whether the installation whose library and share directories are
-	// given has the engine, and in which version; a non-nil error names what is missing.
-	Available(libDir, shareDir string) (version string, err error)
+	// Available says whether an installation has the engine, and in which version; a
+	// non-nil error names what is missing.
+	Available(in Installation) (version string, err error)
 	// Settings are the postgresql.conf settings that the engine needs on a server of this
 	// version (PG_VERSION_NUM, 150018).
 	Settings(versionNum int) map[string]string

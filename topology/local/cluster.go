@@ -259,19 +259,7 @@ func (c *Cluster) VersionNum() int { return c.number }
 func (c *Cluster) Root() string { return c.root }
 
 // Members are the nodes as the engine sees them.
-func (c *Cluster) Members() []engine.Member {
-	all := make([]engine.Member, 0, len(c.nodes))
-	for _, n := range c.nodes {
-		m := engine.Member{Name: n.name, DSN: n.dsn, PeerDSN: map[string]string{}}
-		for _, p := range c.nodes {
-			if p != n {
-				m.PeerDSN[p.name] = c.LinkDSN(p.name, n.name)
-			}
-		}
-		all = append(all, m)
-	}
-	return all
-}
+func (c *Cluster) Members() []engine.Member { return topology.Members(c) }
 
 // Wire wires the mesh; it returns when every subscription replicates.
 func (c *Cluster) Wire(ctx context.Context) error { return c.opts.Engine.Wire(ctx, c.Members()) }

@@ -116,7 +116,7 @@ func inspect(ctx context.Context, bin string, eng engine.Engine) (installation, 
 		return installation{}, fmt.Errorf("%s is PostgreSQL %s: known are %d to %d", bin, i.version, server.OldestMajor, server.NewestMajor)
 	}
 	lib, share := directories(ctx, bin)
-	if _, err := eng.Available(lib, share); err != nil {
+	if _, err := eng.Available(engine.Directories{Lib: lib, Share: share}); err != nil {
 		return installation{}, fmt.Errorf("%s has %w", bin, err)
 	}
 	return i, nil

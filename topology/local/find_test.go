@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
@@ -47,7 +48,7 @@ func TestFindPostgres(t *testing.T) {
 		t.Errorf("%s %s %d %v", bin, version, number, err)
 	}
 	if lib := filepath.Join(filepath.Dir(good), "lib"); true {
-		v, err := eng.Available(lib, filepath.Join(filepath.Dir(good), "../../../share/postgresql/16"))
+		v, err := eng.Available(engine.Directories{Lib: lib, Share: filepath.Join(filepath.Dir(good), "../../../share/postgresql/16")})
 		if v != "2.4.9" || err != nil {
 			t.Errorf("%q, %v", v, err)
 		}

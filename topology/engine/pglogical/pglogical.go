@@ -1,12 +1,9 @@
 package pglogical
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -27,25 +24,17 @@ func New() Engine { return Engine{} }
 func (Engine) Name() string { return "pglogical" }
 
 // Available looks for the extension's files.
-func (Engine) Available(libDir, shareDir string) (string, error) {
+func (Engine) Available(in engine.Installation) (string, error) {
 	for _, lib := range []string{"pglogical.so", "pglogical_output.so"} {
-		if _, err := os.Stat(filepath.Join(libDir, lib)); err != nil {
+		if err := in.Library(lib); err != nil {
 			return "", fmt.Errorf("no pglogical: %w", err)
 		}
 	}
-	f, err := os.Open(filepath.Join(shareDir, "extension", "pglogical.control"))
+	control, err := in.Control("pglogical")
 	if err != nil {
 		return "", fmt.Errorf("no pglogical: %w", err)
 	}
-	defer func() { _ = f.Close() }()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		key, value, ok := strings.Cut(lines.Text(), "=")
-		if ok && strings.TrimSpace(key) == "default_version" {
-			return strings.Trim(strings.TrimSpace(value), "'"), nil
-		}
-	}
-	return "", fmt.Errorf("%s names no default_version", f.Name())
+	return engine.ControlVersion("pglogical", control)
 }
 
 // Settings for servers.

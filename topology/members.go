@@ -1,0 +1,18 @@
+package topology
+
+import "github.com/spockchaos/spockchaos/topology/engine"
+
+// Members are the nodes of a cluster as an engine sees them: each reaches each other through their link.
+func Members(c Cluster) []engine.Member {
+	var all []engine.Member
+	for _, n := range c.Nodes() {
+		m := engine.Member{Name: n.Name(), DSN: n.DSN(), PeerDSN: map[string]string{}}
+		for _, peer := range c.Nodes() {
+			if peer.Name() != n.Name() {
+				m.PeerDSN[peer.Name()] = c.LinkDSN(peer.Name(), n.Name())
+			}
+		}
+		all = append(all, m)
+	}
+	return all
+}
