@@ -7,11 +7,11 @@ import (
 	"github.com/Shopify/toxiproxy/v2/toxics"
 )
 
-// chunk is data and the time before which a gate with latency does not pass it. Without
-// data it is the sender's end of file, which is held and delayed like any byte.
+// chunk is data and the times before which no gate passes it (the line is that long) and before which a gate with
+// latency does not. Without data it is the sender's end of file, which is held and delayed like any byte.
 type chunk struct {
-	data []byte
-	due  time.Time
+	data       []byte
+	there, due time.Time
 }
 
 // flow is the bytes of one connection in one direction. It belongs to the goroutine that runs it.
@@ -25,6 +25,7 @@ type flow struct {
 	ended bool      // the sender's end of file was taken
 
 	interrupted bool
+	abandoned   bool // what is held is dropped and what comes as well, see abandon
 
 	// The head's first granted bytes may go at grantAt; bought under grantBy.
 	granted int
@@ -36,10 +37,14 @@ type flow struct {
 // it again; what is queued stays then. Nothing here makes Toxiproxy do so, but its contract allows it.
 func (f *flow) run(stub *toxics.ToxicStub) (over bool) {
 	f.interrupted = false
+	if f.abandoned {
+		f.abandon(stub)
+		return !f.interrupted
+	}
 	for {
 		s := f.valve.current.Load()
 		var more bool
-		if len(f.queue) == 0 && s.gate.open() {
+		if len(f.queue) == 0 && s.gate.open() && f.valve.base == 0 {
 			more = f.pass(stub, s)
 		} else {
 			more = f.hold(stub, s)
@@ -144,10 +149,12 @@ func (f *flow) ready(s *setting) (n int, wait time.Duration) {
 	}
 	head := f.queue[0]
 	now := time.Now()
+	due := head.there
 	if s.gate.Latency > 0 || s.gate.Jitter > 0 {
-		if wait := head.due.Sub(now); wait > 0 {
-			return 0, wait
-		}
+		due = head.due
+	}
+	if wait := due.Sub(now); wait > 0 {
+		return 0, wait
 	}
 	n = len(head.data)
 	if s.gate.Rate == 0 || n == 0 {
@@ -164,14 +171,15 @@ func (f *flow) ready(s *setting) (n int, wait time.Duration) {
 
 // take queues a chunk, or the end of file.
 func (f *flow) take(c *stream.StreamChunk, ok bool) {
-	due := time.Now().Add(f.valve.delay(f.valve.current.Load().gate))
+	there := time.Now().Add(f.valve.base)
+	due := there.Add(f.valve.delay(f.valve.current.Load().gate))
 	if due.Before(f.last) {
 		due = f.last
 	}
 	f.last = due
 	if !ok {
 		f.ended = true
-		f.queue = append(f.queue, chunk{due: due})
+		f.queue = append(f.queue, chunk{there: there, due: due})
 		return
 	}
 	if len(c.Data) == 0 {
@@ -179,7 +187,7 @@ func (f *flow) take(c *stream.StreamChunk, ok bool) {
 	}
 	f.held += len(c.Data)
 	f.valve.held.Add(int64(len(c.Data)))
-	f.queue = append(f.queue, chunk{data: c.Data, due: due})
+	f.queue = append(f.queue, chunk{data: c.Data, there: there, due: due})
 }
 
 // sent takes n bytes that have passed off the queue.
@@ -212,17 +220,19 @@ func (f *flow) cut(stub *toxics.ToxicStub) bool {
 }
 
 // abandon drops what is held and takes chunks until the input ends, so that
-// Toxiproxy's goroutines before us, which know no way to give up sending, can end.
+// Toxiproxy's goroutines before us, which know no way to give up sending, can end. Only then is the
+// output closed: an interruption may put another one in its place until then.
 func (f *flow) abandon(stub *toxics.ToxicStub) bool {
 	f.valve.held.Add(-int64(f.held))
-	f.held, f.queue = 0, nil
-	stub.Close()
+	f.held, f.queue, f.abandoned = 0, nil, true
 	for !f.ended {
 		select {
 		case _, ok := <-stub.Input:
 			f.ended = !ok
 		case <-stub.Interrupt:
+			return f.interrupt()
 		}
 	}
+	stub.Close()
 	return false
 }

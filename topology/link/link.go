@@ -132,10 +132,11 @@ type Stats struct {
 	UpBytes  int64 // passed on
 	// DownBytes is the same from the server back.
 	DownBytes int64
-	HeldUp    int64 // bytes now held by the gate
+	HeldUp    int64 // bytes now held by the gate, or on their way along the line
 	HeldDown  int64
-	Delayed   int64         // chunks that were given a delay
+	Delayed   int64         // chunks to which a gate gave a delay
 	Throttled time.Duration // waiting for the rate, summed over connections
+	Delay     time.Duration // of the line itself, each way: no count, it never changes
 }
 
 // Stats of the link.
@@ -150,6 +151,7 @@ func (l *Link) Stats() Stats {
 		HeldUp: up.held.Load(), HeldDown: down.held.Load(),
 		Delayed:   up.delayed.Load() + down.delayed.Load(),
 		Throttled: time.Duration(up.throttled.Load() + down.throttled.Load()),
+		Delay:     up.base,
 	}
 }
 
@@ -277,6 +279,7 @@ func (l *Link) serve(c *conn, serial uint64) {
 	}
 	l.starting.Unlock()
 	<-c.done
+	c.abort() // a toxic that ended the stream by itself leaves the flow before it sending to nobody
 	c.flows.Wait()
 }
 

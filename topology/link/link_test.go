@@ -58,11 +58,16 @@ func newServer(t testing.TB) *server {
 
 func newLink(t testing.TB, s *server) *Link {
 	t.Helper()
-	set, err := NewSet(42, zaptest.NewLogger(t))
+	return newLinkOf(t, Loopback, Spec{From: "n2", To: "n1", Server: s.Addr().String()})
+}
+
+func newLinkOf(t testing.TB, bind string, spec Spec) *Link {
+	t.Helper()
+	set, err := NewSet(bind, 42, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := set.New("n2", "n1", s.Addr().String())
+	l, err := set.New(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +304,7 @@ func TestLatencyKeepsOrder(t *testing.T) {
 
 func TestJitterComesFromTheSeed(t *testing.T) {
 	draw := func(seed uint64, name string, d Direction) (all []time.Duration) {
-		v := newValve(seed, streamOf(name, d))
+		v := newValve(seed, streamOf(name, d), 0)
 		for range 20 {
 			all = append(all, v.delay(Gate{Latency: time.Second, Jitter: time.Second}))
 		}
@@ -598,17 +603,17 @@ func TestStorm(t *testing.T) {
 }
 
 func TestSet(t *testing.T) {
-	set, err := NewSet(1, zaptest.NewLogger(t))
+	set, err := NewSet(Loopback, 1, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := set.New("a", "b", "127.0.0.1:1"); err != nil {
+	if _, err := set.New(Spec{From: "a", To: "b", Server: "127.0.0.1:1"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := set.New("a", "b", "127.0.0.1:1"); err == nil {
+	if _, err := set.New(Spec{From: "a", To: "b", Server: "127.0.0.1:1"}); err == nil {
 		t.Error("two links of one name")
 	}
-	if _, err := set.New("a", "c", "nonsense"); err == nil {
+	if _, err := set.New(Spec{From: "a", To: "c", Server: "nonsense"}); err == nil {
 		t.Error("an address without a port")
 	}
 	if n := len(set.Links()); n != 1 {
@@ -619,10 +624,10 @@ func TestSet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := set.New("a", "d", "127.0.0.1:1"); err == nil {
+	if _, err := set.New(Spec{From: "a", To: "d", Server: "127.0.0.1:1"}); err == nil {
 		t.Error("a link in a closed set")
 	}
-	if _, err := NewSet(1, nil); err == nil {
+	if _, err := NewSet(Loopback, 1, nil); err == nil {
 		t.Error("a set without a logger")
 	}
 }

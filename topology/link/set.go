@@ -17,6 +17,7 @@ import (
 
 // Set is the links of one cluster on one embedded Toxiproxy.
 type Set struct {
+	bind   net.IP
 	seed   uint64
 	log    *zap.Logger
 	server *toxiproxy.ApiServer
@@ -26,21 +27,27 @@ type Set struct {
 	links  []*Link
 }
 
-// NewSet makes an empty set. The seed decides, with a link's name and direction, every jitter.
-// Toxiproxy itself is silent: it logs each connection that ends, which here is the purpose.
-func NewSet(seed uint64, log *zap.Logger) (*Set, error) {
+// Loopback is where the links of a set listen that serves this machine alone.
+const Loopback = "127.0.0.1"
+
+// NewSet makes an empty set whose links listen at the address bind. The seed decides, with a link's name and direction,
+// every jitter. Toxiproxy itself is silent: it logs each connection that ends, which here is the purpose.
+func NewSet(bind string, seed uint64, log *zap.Logger) (*Set, error) {
+	ip := net.ParseIP(bind)
+	if ip == nil {
+		return nil, fmt.Errorf("links cannot listen at %q: not an IP address", bind)
+	}
 	if log == nil {
 		return nil, errors.New("a set of links needs a logger")
 	}
 	register()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	return &Set{seed: seed, log: log, server: server}, nil
+	return &Set{bind: ip, seed: seed, log: log, server: server}, nil
 }
 
-// New makes the link from one end to another, listening on a free port of 127.0.0.1. The
-// server at upstreamAddr need not listen yet; while it does not, connections are reset.
-func (s *Set) New(from, to, upstreamAddr string) (*Link, error) {
-	name := from + ">" + to
+// New makes a link, which listens when New returns.
+func (s *Set) New(spec Spec) (*Link, error) {
+	name := spec.Name()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -51,21 +58,21 @@ func (s *Set) New(from, to, upstreamAddr string) (*Link, error) {
 			return nil, fmt.Errorf("making link %s: there is one", name)
 		}
 	}
-	if _, _, err := net.SplitHostPort(upstreamAddr); err != nil {
+	if err := spec.check(); err != nil {
 		return nil, fmt.Errorf("making link %s: %w", name, err)
 	}
-	l := &Link{from: from, to: to, log: s.log.With(zap.String("link", name)), server: s.server, conns: map[*conn]struct{}{}}
-	l.upstream.Store(&upstreamAddr)
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	l := &Link{from: spec.From, to: spec.To, log: s.log.With(zap.String("link", name)), server: s.server, conns: map[*conn]struct{}{}}
+	l.upstream.Store(&spec.Server)
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: s.bind, Port: spec.Port})
 	if err != nil {
 		return nil, fmt.Errorf("making link %s: %w", name, err)
 	}
 	l.listener = listener
-	l.proxy = toxiproxy.NewProxy(s.server, name, listener.Addr().String(), upstreamAddr)
+	l.proxy = toxiproxy.NewProxy(s.server, name, listener.Addr().String(), spec.Server)
 	for _, d := range []Direction{Upstream, Downstream} {
 		// By JSON, since Toxiproxy has no other way to put a toxic into a chain.
-		spec := fmt.Sprintf(`{"name":"gate_%s","type":%q,"stream":%q,"toxicity":1,"attributes":{}}`, d, toxicType, d)
-		w, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(spec))
+		toxic := fmt.Sprintf(`{"name":"gate_%s","type":%q,"stream":%q,"toxicity":1,"attributes":{}}`, d, toxicType, d)
+		w, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(toxic))
 		if err != nil {
 			_ = listener.Close()
 			return nil, fmt.Errorf("making link %s: installing the %s gate: %w", name, d, err)
@@ -75,7 +82,7 @@ func (s *Set) New(from, to, upstreamAddr string) (*Link, error) {
 			_ = listener.Close()
 			return nil, fmt.Errorf("making link %s: Toxiproxy made a %T in place of our gate", name, w.Toxic)
 		}
-		gate.valve = newValve(s.seed, streamOf(name, d))
+		gate.valve = newValve(s.seed, streamOf(name, d), spec.Delay)
 		l.gates[d] = gate
 	}
 	if err := s.server.Collection.Add(l.proxy, false); err != nil {

@@ -16,6 +16,7 @@ type setting struct {
 // valve is the state of one direction of a link, shared by all its connections.
 // Connections read the setting through an atomic pointer, so an open gate costs one load.
 type valve struct {
+	base    time.Duration // of the line itself, beside the gate's latency
 	current atomic.Pointer[setting]
 
 	bytes     atomic.Int64 // passed on
@@ -29,8 +30,8 @@ type valve struct {
 	free   time.Time // when the rate allows the next byte
 }
 
-func newValve(seed1, seed2 uint64) *valve {
-	v := &valve{rng: rand.New(rand.NewPCG(seed1, seed2))}
+func newValve(seed1, seed2 uint64, base time.Duration) *valve {
+	v := &valve{base: base, rng: rand.New(rand.NewPCG(seed1, seed2))}
 	v.current.Store(&setting{changed: make(chan struct{})})
 	return v
 }
