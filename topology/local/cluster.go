@@ -17,6 +17,7 @@ import (
 	"github.com/spockchaos/spockchaos/topology/clusterfile"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/link"
+	"github.com/spockchaos/spockchaos/topology/watchdog"
 )
 
 // Cluster is a topology.Cluster of local processes.
@@ -31,7 +32,7 @@ type Cluster struct {
 	nodes    []*node
 	links    *link.Set
 	byPair   map[[2]string]topology.Link
-	watchdog *watchdog
+	watchdog *watchdog.Watchdog
 
 	spawnMu sync.Mutex // forks one at a time
 
@@ -91,12 +92,12 @@ func (c *Cluster) makeRoot() error {
 	if err := c.account.reach(parent); err != nil {
 		return err
 	}
-	root, err := os.MkdirTemp(parent, "spockchaos-")
+	root, err := os.MkdirTemp(parent, rootPrefix)
 	if err != nil {
 		return fmt.Errorf("making the directory for data: %w", err)
 	}
 	c.root = root
-	if err := os.WriteFile(filepath.Join(root, marker), nil, 0o600); err != nil {
+	if err := writeMarker(root, false); err != nil {
 		return err
 	}
 	if err := c.account.own(root); err != nil {
@@ -111,10 +112,16 @@ func (c *Cluster) makeRoot() error {
 			return err
 		}
 	}
-	if c.watchdog, err = startWatchdog(c.opts.WatchdogCommand); err != nil {
+	if c.watchdog, err = watchdog.Start(c.opts.WatchdogCommand); err != nil {
 		return err
 	}
-	c.watchdog.tell(message{Op: opRoot, Path: root})
+	c.watchdog.Tell(WatchdogEnd, root)
+	if path := c.file.Path(); path != "" {
+		if path, err = filepath.Abs(path); err != nil {
+			return err
+		}
+		c.watchdog.TellFile(path)
+	}
 	return nil
 }
 
@@ -288,9 +295,9 @@ func (c *Cluster) Close(ctx context.Context) error {
 		n.op.Unlock()
 	}
 	if c.root != "" {
-		errs = append(errs, destroy(ctx, c.root))
+		errs = append(errs, Destroy(ctx, c.root))
 	}
-	errs = append(errs, c.file.Remove(), c.watchdog.dismiss(ctx))
+	errs = append(errs, c.file.Remove(), c.watchdog.Dismiss(ctx))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("closing the cluster: %w", err)
 	}
@@ -310,7 +317,7 @@ func (c *Cluster) Detach(ctx context.Context) (stop string, err error) {
 	stop = c.stopCommand()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	err = errors.Join(c.writeFile(true), c.links.Close(), c.watchdog.dismiss(ctx))
+	err = errors.Join(c.writeFile(true), writeMarker(c.root, true), c.links.Close(), c.watchdog.Dismiss(ctx))
 	return stop, err
 }
 

@@ -1,8 +1,6 @@
 package local
 
 import (
-	"path/filepath"
-
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology/clusterfile"
 	"github.com/spockchaos/spockchaos/topology/server"
@@ -31,9 +29,6 @@ func (c *Cluster) writeFile(detached bool) error {
 		for _, l := range c.Links() {
 			f.Links = append(f.Links, clusterfile.Link{From: l.From(), To: l.To(), Addr: l.Addr()})
 		}
-	}
-	if abs, err := filepath.Abs(c.file.Path()); err == nil && c.file.Path() != "" {
-		c.watchdog.tell(message{Op: opFile, Path: abs})
 	}
 	return c.file.Write(f)
 }

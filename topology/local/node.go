@@ -154,7 +154,6 @@ func (n *node) spawn() (*postmaster, error) {
 	n.mu.Lock()
 	n.main = p
 	n.mu.Unlock()
-	n.cluster.watchdog.tell(message{Op: opNode, Path: n.data, PID: p.pid})
 	go n.reap(cmd, p)
 	return p, nil
 }

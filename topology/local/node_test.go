@@ -22,6 +22,7 @@ import (
 	"github.com/spockchaos/spockchaos/topology/link"
 	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
+	"github.com/spockchaos/spockchaos/topology/owner"
 )
 
 func exec1(t *testing.T, ctx context.Context, dsn, sql string) {
@@ -501,18 +502,10 @@ func TestWatchdog(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	start := time.Now()
-	left := func() (n int) {
-		for _, node := range f.Nodes {
-			if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", node.PID)); err == nil && !strings.Contains(string(b), ") Z") {
-				n++
-			}
-		}
-		return n
-	}
 	eventually(t, ctx, "servers and data are gone", func() bool {
 		_, err := os.Stat(f.Root)
 		_, ferr := os.Stat(filepath.Join(dir, rundir.ClusterFile))
-		return left() == 0 && errors.Is(err, os.ErrNotExist) && errors.Is(ferr, os.ErrNotExist)
+		return running(f) == 0 && errors.Is(err, os.ErrNotExist) && errors.Is(ferr, os.ErrNotExist)
 	})
 	if d := time.Since(start); d > 10*time.Second {
 		t.Errorf("it took %v", d)
@@ -521,11 +514,104 @@ func TestWatchdog(t *testing.T) {
 	}
 }
 
+// running counts the servers of a cluster that have not ended.
+func running(f clusterfile.File) (n int) {
+	for _, node := range f.Nodes {
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", node.PID)); err == nil && !strings.Contains(string(b), ") Z") {
+			n++
+		}
+	}
+	return n
+}
+
+// unwatchedEnv makes doomed do without a watchdog.
+const unwatchedEnv = "SPOCKCHAOS_TEST_UNWATCHED"
+
 // doomed is the program that gets killed.
 func doomed(t *testing.T, dir string) {
 	localtest.Start(t, 2, localtest.Unwired(), localtest.With(func(o *local.Options) {
 		o.Dir = dir
-		o.WatchdogCommand = []string{"/usr/bin/env", watchdogEnv + "=1", os.Args[0]}
+		if os.Getenv(unwatchedEnv) == "" {
+			o.WatchdogCommand = []string{"/usr/bin/env", watchdogEnv + "=1", os.Args[0]}
+		}
 	}))
 	time.Sleep(time.Minute) // it does not get that far
+}
+
+// TestLeftovers kills a program that has a cluster and no watchdog, and looks for what it left.
+func TestLeftovers(t *testing.T) {
+	ctx := limit(t)
+	parent, err := os.MkdirTemp("", "leftovers-") // one that the servers' account can reach
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(parent) }()
+	if err := os.Chmod(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if parent, err = filepath.EvalSymlinks(parent); err != nil {
+		t.Fatal(err)
+	}
+	here := localtest.Start(t, 1, localtest.Unwired(), localtest.With(func(o *local.Options) { o.DataParent = parent }))
+	dir := t.TempDir()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestWatchdog$")
+	cmd.Env = append(os.Environ(), "SPOCKCHAOS_TEST_PARENT="+dir, unwatchedEnv+"=1", "TMPDIR="+parent)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	var f clusterfile.File
+	eventually(t, ctx, "the cluster is up", func() bool {
+		var err error
+		f, err = clusterfile.Read(dir)
+		return err == nil && len(f.Nodes) == 2 && f.Nodes[0].PID != 0 && f.Nodes[1].PID != 0
+	})
+	// Whatever else is there is nobody's cluster.
+	for _, name := range []string{"spockchaos-e2e-1", "spockchaos-file"} {
+		if err := os.Mkdir(filepath.Join(parent, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := func() map[string]local.Leftover {
+		all, err := local.Leftovers(parent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		by := map[string]local.Leftover{}
+		for _, l := range all {
+			by[l.Root] = l
+		}
+		return by
+	}
+	if all := found(); len(all) != 2 || all[f.Root].State != owner.Alive || all[here.Root()].State != owner.Alive {
+		t.Fatalf("found %+v, want this program's cluster and the other's, both owned", all)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	all := found()
+	left := all[f.Root]
+	if left.State != owner.Dead || left.Kept || len(left.Servers) == 0 || all[here.Root()].State != owner.Alive {
+		t.Fatalf("found %+v, want the killed program's cluster without an owner", all)
+	}
+	if err := left.Remove(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if all := found(); len(all) != 1 {
+		t.Errorf("found %+v afterwards", all)
+	}
+	if n := running(f); n > 0 {
+		t.Errorf("%d servers still run", n)
+	}
+	if _, err := here.Detach(ctx); err != nil {
+		t.Fatal(err)
+	}
+	mine := found()[here.Root()]
+	if !mine.Kept || len(mine.Servers) == 0 {
+		t.Errorf("a cluster that is left up is %+v", mine)
+	}
+	if err := mine.Remove(ctx); err != nil {
+		t.Fatal(err)
+	}
 }
