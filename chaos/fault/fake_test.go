@@ -92,7 +92,7 @@ func (l *fakeLink) serve(c net.Conn) {
 // pass delays and holds bytes as the gate says; false if the connection was reset meanwhile.
 func (l *fakeLink) pass(c net.Conn, d link.Direction, n int64) bool {
 	l.mu.Lock()
-	delay := time.After(l.gates[d].Latency)
+	delay := time.After(l.stats.Delay + l.gates[d].Latency)
 	changed := l.changed
 	l.mu.Unlock()
 	select {

@@ -64,8 +64,12 @@ func (l lag) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active
 	if err != nil {
 		return nil, err
 	}
-	a := &lagging{env: env, link: lk, gate: gate}
-	a.before, a.beforeErr = probe(ctx, lk.Addr(), baselineLimit)
+	stats, err := lk.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a := &lagging{env: env, link: lk, gate: gate, line: 2 * stats.Delay}
+	a.before, a.beforeErr = probe(ctx, lk.Addr(), a.line+baselineLimit)
 	a.share, err = env.Links.hold(ctx, f.ID, gate, both(f.Target)...)
 	if a.share == nil {
 		return nil, err
@@ -78,6 +82,7 @@ type lagging struct {
 	share     *share
 	link      topology.Link
 	gate      link.Gate
+	line      time.Duration // what a round trip takes on the line itself
 	before    time.Duration // of a round trip, unless beforeErr
 	beforeErr error
 }
@@ -85,7 +90,7 @@ type lagging struct {
 // Prove measures round trips through the link: each pays at least latency−jitter twice.
 func (a *lagging) Prove(ctx context.Context) (bool, string, error) {
 	least := 2 * (a.gate.Latency - a.gate.Jitter)
-	took, err := medianProbe(ctx, a.link.Addr(), 3, 2*(a.gate.Latency+a.gate.Jitter)+time.Second)
+	took, err := medianProbe(ctx, a.link.Addr(), 3, a.line+2*(a.gate.Latency+a.gate.Jitter)+time.Second)
 	if err != nil {
 		if ids := a.env.Links.stalledBy(a.link.Name(), a.share.fault); len(ids) > 0 {
 			return false, fmt.Sprintf("%s: no round trip to measure, it is stalled by fault %d", a.link.Name(), ids[0]), nil
@@ -97,7 +102,7 @@ func (a *lagging) Prove(ctx context.Context) (bool, string, error) {
 		was = errText(a.beforeErr)
 	}
 	// A chunk's delay may be rounded down by the timer.
-	return took >= least*9/10, fmt.Sprintf("%s: a round trip takes %s (%s before, at least %s asked for)", a.link.Name(), short(took), was, short(least)), nil
+	return took-a.line >= least*9/10, fmt.Sprintf("%s: a round trip takes %s (%s before, at least %s asked for)", a.link.Name(), short(took), was, short(a.line+least)), nil
 }
 
 func (a *lagging) Heal(ctx context.Context) (string, error) {

@@ -116,7 +116,15 @@ func TestHealUnderAnotherStall(t *testing.T) {
 }
 
 func TestLag(t *testing.T) {
+	for _, line := range []time.Duration{0, 40 * time.Millisecond} {
+		testLag(t, line)
+	}
+}
+
+// testLag lags a link whose line takes so long by itself, which is no effect of the fault.
+func testLag(t *testing.T, line time.Duration) {
 	f := newFakes(t)
+	f.cluster.links["n2>n1"].stats.Delay = line
 	plan := rundir.PlannedFault{ID: 1, Name: "lag", Target: "n2>n1", Parameters: Params{"latency_ms": 30.0, "jitter_ms": 1.0}}
 	a := inject(t, f.env, plan)
 	if effect, proof := prove(t, a); !effect {

@@ -76,7 +76,11 @@ type resetting struct {
 // first resets while a connection of our own is open, so that there is something to see
 // on an idle link too.
 func (a *resetting) first(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, baselineLimit)
+	stats, err := a.link.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*stats.Delay+baselineLimit)
 	defer cancel()
 	c, err := dial(ctx, a.link.Addr())
 	if err == nil {

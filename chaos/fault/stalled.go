@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// baselineLimit bounds the probe before a stall is put on: a link that is healthy
-	// answers in milliseconds, and one that is not costs the fault this much delay.
+	// baselineLimit bounds the probe before a stall is put on, beside the length of the line: a link that is
+	// healthy answers in milliseconds, and one that is not costs the fault this much delay.
 	baselineLimit = 300 * time.Millisecond
 	// silence is how long a probe through a stalled link must stay unanswered.
 	silence = 400 * time.Millisecond
@@ -48,8 +48,13 @@ func stall(ctx context.Context, env Env, f rundir.PlannedFault, ends []end) (Act
 			wg.Wait()
 			return nil, err
 		}
+		stats, err := l.Stats(ctx)
+		if err != nil {
+			wg.Wait()
+			return nil, err
+		}
 		wg.Go(func() {
-			if took, err := probe(ctx, l.Addr(), baselineLimit); err == nil {
+			if took, err := probe(ctx, l.Addr(), 2*stats.Delay+baselineLimit); err == nil {
 				mu.Lock()
 				s.before[e.link] = took
 				mu.Unlock()
@@ -119,10 +124,11 @@ func (s *stalled) lookAt(ctx context.Context, l topology.Link) (quiet, shown boo
 		return false, false, "", err
 	}
 	began := time.Now()
-	_, probeErr := probe(ctx, l.Addr(), silence)
+	window := 2*before.Delay + silence
+	_, probeErr := probe(ctx, l.Addr(), window)
 	if probeErr != nil && !errors.Is(probeErr, errSilent) {
-		// The server is down: the window is as long as the other links' all the same.
-		pauseFor(ctx, silence-time.Since(began))
+		// The server is down: the window is as long as another link's all the same.
+		pauseFor(ctx, window-time.Since(began))
 	}
 	after, err := l.Stats(context.WithoutCancel(ctx)) // the probe may have taken all the time there was
 	if err != nil {
