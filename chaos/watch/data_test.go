@@ -63,8 +63,7 @@ func readRows(t testing.TB, path, table string) [][]int64 {
 	}
 }
 
-func TestSnapshot(t *testing.T) {
-	s := startServer(t)
+func testSnapshot(t *testing.T, s *server) {
 	c := s.database("chaos")
 	fill(t, c, "DESC")
 	round := t.TempDir()
@@ -110,8 +109,7 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-func TestDigest(t *testing.T) {
-	s := startServer(t)
+func testDigest(t *testing.T, s *server) {
 	a, b := s.database("a"), s.database("b")
 	fill(t, a, "ASC")
 	fill(t, b, "DESC")
@@ -169,8 +167,7 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-func TestWaitEqual(t *testing.T) {
-	s := startServer(t)
+func testWaitEqual(t *testing.T, s *server) {
 	a, b := s.database("a"), s.database("b")
 	fill(t, a, "ASC")
 	fill(t, b, "DESC")
@@ -227,7 +224,7 @@ func TestWaitEqual(t *testing.T) {
 
 // What a round of unthrottled writes leaves: 300,000 markers and a tenth of that elsewhere.
 func BenchmarkData(b *testing.B) {
-	s := startServer(b)
+	s := startServer(b).fresh(b)
 	c := s.database("chaos")
 	exec1(b, c, `INSERT INTO chaos.ledger SELECT n % 8, n, n * 7919::bigint FROM generate_series(1, 300000) n`)
 	exec1(b, c, `INSERT INTO chaos.event SELECT n % 8, n, 0 FROM generate_series(1, 30000) n`)

@@ -22,8 +22,7 @@ func observed() history.Workload {
 	}
 }
 
-func TestObserve(t *testing.T) {
-	s := startServer(t)
+func testObserve(t *testing.T, s *server) {
 	c := s.database("chaos")
 	exec1(t, c, `INSERT INTO chaos.account SELECT id, 50 FROM unnest(ARRAY[100, 101, 102, 200, 201, 999]) id`)
 	exec1(t, c, `INSERT INTO chaos.ledger SELECT 1, n, -n FROM generate_series(1, 10) n`)
@@ -69,8 +68,7 @@ func TestObserve(t *testing.T) {
 // Rows of an asynchronous commit that an observation calls durable survive a crash;
 // to show that they would not have survived by themselves, the WAL writer is kept
 // from writing.
-func TestObservedIsDurable(t *testing.T) {
-	s := startServer(t)
+func testObservedIsDurable(t *testing.T, s *server) {
 	c := s.database("chaos")
 	exec1(t, c, `ALTER SYSTEM SET wal_writer_delay = '10s'`)
 	exec1(t, c, `ALTER SYSTEM SET wal_writer_flush_after = '1GB'`)
@@ -113,8 +111,7 @@ func TestObservedIsDurable(t *testing.T) {
 }
 
 // A snapshot that showed nothing new writes nothing: an idle node must stay idle.
-func TestObserverLeavesAnIdleNodeAlone(t *testing.T) {
-	s := startServer(t)
+func testObserverLeavesAnIdleNodeAlone(t *testing.T, s *server) {
 	c := s.database("chaos")
 	exec1(t, c, `INSERT INTO chaos.ledger VALUES (1, 1, 0)`)
 	o := newObserver(node{name: "n1", dsn: s.dsn("chaos")}, observed(), time.Now)
@@ -136,16 +133,15 @@ func TestObserverLeavesAnIdleNodeAlone(t *testing.T) {
 }
 
 // What could not be made durable is counted again by the next observation.
-func TestObservationNotDurable(t *testing.T) {
-	s := startServer(t)
+func testObservationNotDurable(t *testing.T, s *server) {
 	c := s.database("chaos")
 	exec1(t, c, `INSERT INTO chaos.ledger VALUES (1, 1, 0)`)
 	// Its arguments differ between versions.
 	exec1(t, c, `DO $$ DECLARE f regprocedure; BEGIN
 		FOR f IN SELECT oid FROM pg_proc WHERE proname = 'pg_logical_emit_message' LOOP
 			EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM public', f); END LOOP; END $$`)
-	exec1(t, c, `CREATE ROLE weak LOGIN; GRANT USAGE ON SCHEMA chaos TO weak; GRANT SELECT ON ALL TABLES IN SCHEMA chaos TO weak`)
-	o := newObserver(node{name: "n1", dsn: s.dsn("chaos") + " user=weak"}, observed(), time.Now)
+	exec1(t, c, `CREATE ROLE weak LOGIN PASSWORD 'weak'; GRANT USAGE ON SCHEMA chaos TO weak; GRANT SELECT ON ALL TABLES IN SCHEMA chaos TO weak`)
+	o := newObserver(node{name: "n1", dsn: s.dsn("chaos") + " user=weak password=weak"}, observed(), time.Now)
 	defer o.close()
 	want := rundir.ObservedSession{Session: 1, Max: 1, Count: 1, Sum: 1}
 	for range 2 {
@@ -164,8 +160,7 @@ func TestObservationNotDurable(t *testing.T) {
 	}
 }
 
-func TestObserversRun(t *testing.T) {
-	s := startServer(t)
+func testObserversRun(t *testing.T, s *server) {
 	c := s.database("chaos")
 	out := &kept[rundir.Observation]{}
 	nodes := []topology.Node{node{name: "n1", dsn: s.dsn("chaos")}, node{name: "n2", dsn: "host=127.0.0.1 port=1 user=x dbname=x"}}

@@ -2,17 +2,8 @@ package watch
 
 import (
 	"context"
-	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,154 +11,83 @@ import (
 
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/local"
+	"github.com/spockchaos/spockchaos/topology/local/localtest"
 	"github.com/spockchaos/spockchaos/workload"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
+// TestOnServer shares one server. Each test finds it as it was after its first start.
+func TestOnServer(t *testing.T) {
+	s := startServer(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *server)
+	}{
+		{"Snapshot", testSnapshot},
+		{"Digest", testDigest},
+		{"WaitEqual", testWaitEqual},
+		{"Observe", testObserve},
+		{"ObservedIsDurable", testObservedIsDurable},
+		{"ObserverLeavesAnIdleNodeAlone", testObserverLeavesAnIdleNodeAlone},
+		{"ObservationNotDurable", testObservationNotDurable},
+		{"ObserversRun", testObserversRun},
+		{"Sample", testSample},
+		{"SampleOfAPausedNode", testSampleOfAPausedNode},
+		{"WatcherRun", testWatcherRun},
+		{"SampleRemembersProviders", testSampleRemembersProviders},
+		{"DirectGivesUpABrokenConnection", testDirectGivesUpABrokenConnection},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, s.fresh(t)) })
+	}
+}
+
 // server is one bare PostgreSQL without an engine: what a watcher reads, a test
 // makes by hand. Each database of it serves as a node.
 type server struct {
-	t    testing.TB
-	bin  string
-	dir  string
-	port int
-	cmd  *exec.Cmd
-	as   *syscall.Credential // nil: this process's own user
+	t       testing.TB
+	cluster *local.Cluster
+	node    topology.Node
 }
 
-// startServer starts a server of the version in SPOCKCHAOS_TEST_PG_BIN, or of the newest installed.
+// startServer makes a server; fresh starts it for a test.
 func startServer(t testing.TB) *server {
 	t.Helper()
-	bin := os.Getenv("SPOCKCHAOS_TEST_PG_BIN")
-	if bin == "" {
-		found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
-		if err != nil || len(found) == 0 {
-			t.Fatalf("no PostgreSQL below /usr/lib/postgresql: %v", err)
-		}
-		slices.Sort(found)
-		bin = found[len(found)-1]
-	}
-	dir, err := os.MkdirTemp("/tmp", "spockchaos-watch-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{t: t, bin: bin, dir: dir}
-	t.Cleanup(func() {
-		s.kill()
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	if os.Getuid() == 0 {
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			t.Fatal(err)
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		s.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.run("initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "--no-sync")
-	conf := "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\nwal_level = logical\nmax_wal_senders = 4\nshared_buffers = 16MB\nlogging_collector = off\n"
-	f, err := os.OpenFile(filepath.Join(s.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteString(conf); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s.start()
+	c := localtest.Start(t, 1, localtest.Bare())
+	s := &server{t: t, cluster: c, node: c.Nodes()[0]}
+	s.do(c.Save)
 	return s
 }
 
-func (s *server) data() string { return filepath.Join(s.dir, "data") }
+// fresh is the server with nothing of the tests before on it.
+func (s *server) fresh(t testing.TB) *server {
+	t.Helper()
+	f := &server{t: t, cluster: s.cluster, node: s.node}
+	f.do(s.cluster.Restore)
+	return f
+}
 
-func (s *server) run(name string, args ...string) {
+// do is for what is done to the server: it must succeed.
+func (s *server) do(f func(context.Context) error) {
 	s.t.Helper()
-	c := exec.Command(filepath.Join(s.bin, name), args...)
-	c.Dir, c.SysProcAttr = s.dir, &syscall.SysProcAttr{Credential: s.as}
-	if out, err := c.CombinedOutput(); err != nil {
-		s.t.Fatalf("%s: %v\n%s", name, err, out)
+	if err := f(s.t.Context()); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
 func (s *server) start() {
 	s.t.Helper()
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer log.Close()
-	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port))
-	s.cmd.Dir, s.cmd.SysProcAttr, s.cmd.Stdout, s.cmd.Stderr = s.dir, &syscall.SysProcAttr{Credential: s.as}, log, log
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	await(s.t, "the server answers", func(ctx context.Context) error {
-		c, err := pgx.Connect(ctx, s.dsn("postgres"))
-		if err != nil {
-			return err
-		}
-		return c.Close(ctx)
-	})
-}
-
-// pids are the postmaster and its children.
-func (s *server) pids() []int {
-	s.t.Helper()
-	pid := s.cmd.Process.Pid
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	pids := []int{pid}
-	for f := range strings.FieldsSeq(string(b)) {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		pids = append(pids, n)
-	}
-	return pids
-}
-
-func (s *server) signal(sig syscall.Signal) {
-	s.t.Helper()
-	for _, p := range s.pids() {
-		if err := syscall.Kill(p, sig); err != nil && err != syscall.ESRCH {
-			s.t.Fatal(err)
-		}
-	}
+	s.do(s.node.Start)
 }
 
 // kill ends the server at once, as a crash does.
 func (s *server) kill() {
-	if s.cmd == nil || s.cmd.ProcessState != nil {
-		return
-	}
-	for _, p := range append(s.pids()[1:], s.cmd.Process.Pid) {
-		_ = syscall.Kill(p, syscall.SIGKILL) // may be gone by itself
-	}
-	_ = s.cmd.Wait() // "signal: killed"
+	s.t.Helper()
+	s.do(func(ctx context.Context) error { return s.node.Stop(ctx, topology.StopKill) })
 }
 
-func (s *server) dsn(database string) string {
-	return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=%s sslmode=disable", s.port, database)
-}
+// dsn is the conninfo of a database: of two words with the same key the last one counts.
+func (s *server) dsn(database string) string { return s.node.DSN() + " dbname=" + database }
 
 func (s *server) connect(database string) *pgx.Conn {
 	s.t.Helper()
@@ -179,10 +99,12 @@ func (s *server) connect(database string) *pgx.Conn {
 	return c
 }
 
-// database makes a database with the workload's tables.
+// database is a database with the workload's tables. One is there from the start.
 func (s *server) database(name string) *pgx.Conn {
 	s.t.Helper()
-	exec1(s.t, s.connect("postgres"), "CREATE DATABASE "+name)
+	if name != local.Database {
+		exec1(s.t, s.connect(local.Database), "CREATE DATABASE "+name)
+	}
 	c := s.connect(name)
 	if err := workload.Setup(s.t.Context(), c, history.Workload{}); err != nil {
 		s.t.Fatal(err)

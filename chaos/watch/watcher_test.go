@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -36,8 +35,7 @@ func TestNewWatcherRefuses(t *testing.T) {
 	}
 }
 
-func TestSample(t *testing.T) {
-	s := startServer(t)
+func testSample(t *testing.T, s *server) {
 	c := s.database("chaos")
 	e := subscribed{subscriptions: []engine.Subscription{
 		{Name: "sub_n2", Provider: "n2", Status: "replicating", Origin: "pgl_chaos_n2_sub_n2"},
@@ -111,22 +109,21 @@ func TestSample(t *testing.T) {
 
 // A node that is stopped with SIGSTOP accepts connections (its kernel does) and
 // answers nothing.
-func TestSampleOfAPausedNode(t *testing.T) {
-	s := startServer(t)
+func testSampleOfAPausedNode(t *testing.T, s *server) {
 	s.database("chaos")
 	w := newSampler(node{name: "n1", dsn: s.dsn("chaos")}, subscribed{}, time.Now)
 	defer w.close()
 	if got := w.sample(t.Context()); got.Error != "" {
 		t.Fatal(got.Error)
 	}
-	s.signal(syscall.SIGSTOP)
+	s.do(s.node.Pause)
 	for range 2 { // with an open connection, then with a new one
 		got := w.sample(t.Context())
 		if took := got.End.Sub(got.At); got.Error == "" || took > readLimit+2*time.Second {
 			t.Errorf("paused: error %q after %s", got.Error, took)
 		}
 	}
-	s.signal(syscall.SIGCONT)
+	s.do(s.node.Resume)
 	await(t, "the node answers again", func(ctx context.Context) error {
 		if got := w.sample(ctx); got.Error != "" {
 			return errors.New(got.Error)
@@ -135,8 +132,7 @@ func TestSampleOfAPausedNode(t *testing.T) {
 	})
 }
 
-func TestWatcherRun(t *testing.T) {
-	s := startServer(t)
+func testWatcherRun(t *testing.T, s *server) {
 	s.database("chaos")
 	out := &kept[rundir.Sample]{}
 	w, err := NewWatcher(Options{
@@ -185,8 +181,7 @@ func TestWatcherRun(t *testing.T) {
 }
 
 // A subscription that is gone leaves its origin behind for a while, and the origin keeps its provider.
-func TestSampleRemembersProviders(t *testing.T) {
-	s := startServer(t)
+func testSampleRemembersProviders(t *testing.T, s *server) {
 	c := s.database("chaos")
 	exec1(t, c, `SELECT pg_replication_origin_create('o')`)
 	exec1(t, c, `SELECT pg_replication_origin_advance('o', '0/77')`)
@@ -201,9 +196,8 @@ func TestSampleRemembersProviders(t *testing.T) {
 }
 
 // What f leaves half done must not meet the next one.
-func TestDirectGivesUpABrokenConnection(t *testing.T) {
-	s := startServer(t)
-	d := &direct{node: node{name: "n1", dsn: s.dsn("postgres")}, application: "test"}
+func testDirectGivesUpABrokenConnection(t *testing.T, s *server) {
+	d := &direct{node: node{name: "n1", dsn: s.dsn("chaos")}, application: "test"}
 	defer d.close()
 	pid := func() (pid uint32) {
 		if err := d.use(t.Context(), 0, func(_ context.Context, c *pgx.Conn) error { pid = c.PgConn().PID(); return nil }); err != nil {
