@@ -16,6 +16,7 @@ import (
 	"github.com/spockchaos/spockchaos/chaos/watch"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/wait"
 	"github.com/spockchaos/spockchaos/workload"
 )
 
@@ -258,7 +259,7 @@ func (r *round) settle(ctx context.Context) error {
 			}
 			level = level && sample.Slot.Confirmed >= goal[s]
 		}
-		if level || !pause(ctx, pollPause) {
+		if level || wait.For(ctx, pollPause) != nil {
 			return nil // what the samples show is the checker's to judge
 		}
 	}

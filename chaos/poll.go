@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 // pollPause lies between two looks at a condition that is awaited.
@@ -19,23 +21,11 @@ func poll(ctx context.Context, limit time.Duration, what string, cond func(conte
 		if ok {
 			return nil
 		}
-		if !pause(ctx, pollPause) {
+		if wait.For(ctx, pollPause) != nil {
 			if err != nil {
 				return fmt.Errorf("%s: not within %s: %w", what, limit, err)
 			}
 			return fmt.Errorf("%s: not within %s", what, limit)
 		}
-	}
-}
-
-// pause waits d; false if ctx was done first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 const (
@@ -145,7 +146,7 @@ func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.R
 		}
 		rec.Error = err.Error()
 		r.log.Warn("rescue attempt failed", zap.String("source", source.node), zap.String("target", target.node), zap.Error(err))
-		if !pause(limited, rescueRetryPause) {
+		if wait.For(limited, rescueRetryPause) != nil {
 			break
 		}
 		rec.ResumedTimes++

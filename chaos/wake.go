@@ -10,6 +10,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 const (
@@ -38,7 +39,7 @@ type Waker struct {
 // Run looks until ctx is done.
 func (w *Waker) Run(ctx context.Context) {
 	w.down = map[[2]string]time.Time{}
-	for pause(ctx, wakePeriod) {
+	for wait.For(ctx, wakePeriod) == nil {
 		for _, s := range w.Nodes {
 			err := onNode(ctx, w.Cluster, s, func(c *pgx.Conn) error { return w.look(ctx, c, s) })
 			if err != nil && ctx.Err() == nil {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 const (
@@ -101,7 +102,7 @@ func (x *Executor) one(ctx context.Context, p rundir.PlannedFault, start time.Ti
 
 // sleepUntil waits by the executor's clock; false if ctx ended first.
 func (x *Executor) sleepUntil(ctx context.Context, at time.Time) bool {
-	return pauseFor(ctx, at.Sub(x.env.Clock())) && ctx.Err() == nil
+	return wait.For(ctx, at.Sub(x.env.Clock())) == nil && ctx.Err() == nil
 }
 
 // inject puts a fault on and proves it. nil if it is not on: then it was recorded.

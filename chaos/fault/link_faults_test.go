@@ -9,6 +9,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/link"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 func inject(t *testing.T, env Env, p rundir.PlannedFault) Active {
@@ -168,7 +169,7 @@ func TestReset(t *testing.T) {
 		t.Errorf("heal: %q, %v", proof, err)
 	}
 	times := r.times
-	if pauseFor(t.Context(), 60*time.Millisecond); r.times != times {
+	if err := wait.For(t.Context(), 60*time.Millisecond); err != nil || r.times != times {
 		t.Error("it goes on after healing")
 	}
 }

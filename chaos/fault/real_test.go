@@ -17,6 +17,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 // mesh is a wired cluster of real servers with a replicated table.
@@ -144,7 +145,9 @@ func (m *mesh) replicates(t *testing.T, names ...string) {
 func (m *mesh) stops(t *testing.T, from, to string) {
 	t.Helper()
 	id := m.write(t, from)
-	pauseFor(t.Context(), 700*time.Millisecond)
+	if err := wait.For(t.Context(), 700*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
 	if found, err := m.has(t.Context(), to, id); err != nil || found {
 		t.Errorf("a row of %s reached %s (%v, %v)", from, to, found, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/link"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 const (
@@ -84,7 +85,7 @@ func (s *stalled) Prove(ctx context.Context) (bool, string, error) {
 		}
 		// What was on its way when the gate closed may still have passed: look again.
 		last = proof
-		if !pauseFor(ctx, pollEvery) {
+		if wait.For(ctx, pollEvery) != nil {
 			return false, last, nil
 		}
 	}
@@ -128,7 +129,7 @@ func (s *stalled) lookAt(ctx context.Context, l topology.Link) (quiet, shown boo
 	_, probeErr := probe(ctx, l.Addr(), window)
 	if probeErr != nil && !errors.Is(probeErr, errSilent) {
 		// The server is down: the window is as long as another link's all the same.
-		pauseFor(ctx, window-time.Since(began))
+		_ = wait.For(ctx, window-time.Since(began)) // Prove looks at ctx
 	}
 	after, err := l.Stats(context.WithoutCancel(ctx)) // the probe may have taken all the time there was
 	if err != nil {

@@ -26,18 +26,6 @@ func until(ctx context.Context, done func() (bool, error)) error {
 	}
 }
 
-// pause waits; it says false if ctx ended first.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
 // short is a duration as proofs show it.
 func short(d time.Duration) string {
 	switch {

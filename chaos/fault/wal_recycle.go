@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 // walRecycle makes a node switch its WAL segment and write a checkpoint again and again, so
@@ -108,7 +109,7 @@ func (a *recycling) run(ctx context.Context, c *pgx.Conn, every time.Duration) {
 		a.last = s
 		a.rounds++
 		a.mu.Unlock()
-		if !pauseFor(ctx, every) {
+		if wait.For(ctx, every) != nil {
 			return
 		}
 	}

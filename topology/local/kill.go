@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 // pollEvery is how often something that sends no event is looked at.
@@ -50,7 +52,7 @@ func killServers(ctx context.Context, dir string) error {
 				return err
 			}
 		}
-		if err := sleep(ctx, pollEvery); err != nil {
+		if err := wait.For(ctx, pollEvery); err != nil {
 			return fmt.Errorf("killing the servers in %s: %d processes are left: %w", dir, len(all), err)
 		}
 	}
@@ -77,7 +79,7 @@ func stopAll(ctx context.Context, dir string) error {
 		if moving == 0 {
 			return nil
 		}
-		if err := sleep(ctx, time.Millisecond); err != nil {
+		if err := wait.For(ctx, time.Millisecond); err != nil {
 			return fmt.Errorf("stopping the processes in %s: %d still run: %w", dir, moving, err)
 		}
 	}
@@ -104,7 +106,7 @@ func continueAll(ctx context.Context, dir string) error {
 		if stopped == 0 {
 			return nil
 		}
-		if err := sleep(ctx, time.Millisecond); err != nil {
+		if err := wait.For(ctx, time.Millisecond); err != nil {
 			return fmt.Errorf("continuing the processes in %s: %d are still stopped: %w", dir, stopped, err)
 		}
 	}
@@ -125,16 +127,4 @@ func parentsFirst(all []process) []process {
 		}
 	}
 	return append(roots, rest...)
-}
-
-// sleep waits for d or until ctx is done.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

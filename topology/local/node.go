@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 // startTimeout is how long a start may take, crash recovery included, where ctx gives no less.
@@ -123,7 +124,7 @@ func (n *node) start(ctx context.Context) error {
 			return fmt.Errorf("%w: %d", ErrPortTaken, n.port)
 		case strings.Contains(said, "lock file") || strings.Contains(said, "pre-existing shared memory block"):
 			// Somebody of the last server is still going; wait for him.
-			if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			if err := wait.For(ctx, 20*time.Millisecond); err != nil {
 				return fmt.Errorf("%w; its log ends: %s", err, said)
 			}
 		default:
@@ -249,7 +250,7 @@ func (n *node) stop(ctx context.Context, mode topology.StopMode) error {
 			if p == nil {
 				break // orphans of a postmaster that had died already: nobody else ends them
 			}
-			if err := sleep(ctx, pollEvery); err != nil {
+			if err := wait.For(ctx, pollEvery); err != nil {
 				return fmt.Errorf("%d processes outlive the server: %w", len(left), err)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 // Engine is the adapter. Its zero value is ready.
@@ -149,7 +150,7 @@ func (e Engine) Disable(ctx context.Context, c *pgx.Conn, provider string) error
 				return fmt.Errorf("ending the apply worker of %s: %w", name, err)
 			}
 		}
-		if err := sleep(ctx, pollEvery); err != nil {
+		if err := wait.For(ctx, pollEvery); err != nil {
 			return fmt.Errorf("disabling subscription %s: its apply worker %v is still there: %w", name, pids, err)
 		}
 	}
@@ -223,16 +224,4 @@ func (e Engine) DropNode(ctx context.Context, c *pgx.Conn, failed string) error 
 		return fmt.Errorf("dropping the slot that fed %s: %w", failed, err)
 	}
 	return nil
-}
-
-// sleep waits for d or until ctx is done.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 // sets are the replication sets that each subscription takes in.
@@ -257,7 +258,7 @@ func (w *wiring) awaitReplicating(ctx context.Context, c *pgx.Conn, m engine.Mem
 		if len(not) == 0 {
 			return nil
 		}
-		if err := sleep(ctx, pollEvery); err != nil {
+		if err := wait.For(ctx, pollEvery); err != nil {
 			return fmt.Errorf("it does not replicate %s: %w", strings.Join(not, ", "), err)
 		}
 	}
