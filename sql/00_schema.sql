@@ -60,6 +60,13 @@ CREATE TABLE IF NOT EXISTS spock.recovery_peer_slot (
     slot_name text NOT NULL
 );
 
+-- What this node durably has of a lost node that it is about to drop. The drop of a replication origin forgets
+-- its progress at once, also when the transaction then fails: a replay must not begin from nothing then.
+CREATE TABLE IF NOT EXISTS spock.recovery_leaving (
+    peer_node text PRIMARY KEY,
+    progress  pg_lsn      -- in the lost node's WAL; null: nothing
+);
+
 -- One row per rescue of this node (the target). Nothing is ever deleted from it.
 CREATE TABLE IF NOT EXISTS spock.recovery_run (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -100,6 +107,6 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
 $$;
 
 -- recovery_files_version is compared between nodes before a rescue.
-CREATE OR REPLACE FUNCTION spock.recovery_files_version() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+CREATE OR REPLACE FUNCTION spock.recovery_files_version() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2';
 
 RESET client_min_messages;

@@ -97,11 +97,13 @@ BEGIN
 END $$;
 
 -- recovery_progress is this node's progress for each peer, durable: what it reports is
--- flushed first, because apply workers commit asynchronously. A null remote_lsn: nothing yet.
+-- flushed first, because apply workers commit asynchronously. A null remote_lsn: nothing yet. Of a
+-- node whose removal was interrupted the origin may tell nothing any more: then what was noted before counts.
 CREATE OR REPLACE FUNCTION spock.recovery_progress(OUT origin_node text, OUT remote_lsn pg_lsn)
 RETURNS SETOF record LANGUAGE sql SET search_path = pg_catalog AS $$
-    SELECT p.peer_node, CASE WHEN o.roname IS NOT NULL THEN pg_replication_origin_progress(o.roname, true) END
+    SELECT p.peer_node, greatest(CASE WHEN o.roname IS NOT NULL THEN pg_replication_origin_progress(o.roname, true) END, l.progress)
       FROM spock.recovery_peer p LEFT JOIN pg_replication_origin o ON o.roname = p.origin_name
+      LEFT JOIN spock.recovery_leaving l USING (peer_node)
 $$;
 
 -- recovery_answer is what a peer's manager asks this node: who it is, its durable progress
@@ -186,6 +188,8 @@ BEGIN
     -- Samples of peers that are gone, or from before a peer was made anew, mean nothing.
     DELETE FROM spock.recovery_sample s
      WHERE NOT EXISTS (SELECT FROM spock.recovery_peer q WHERE q.peer_node = s.origin_node);
+    DELETE FROM spock.recovery_leaving l
+     WHERE NOT EXISTS (SELECT FROM spock.recovery_peer q WHERE q.peer_node = l.peer_node);
     INSERT INTO spock.recovery_sample (origin_node, remote_lsn, local_lsn)
         SELECT q.peer_node, s.remote_lsn, s.local_lsn
           FROM pg_replication_origin_status s JOIN spock.recovery_peer q ON q.origin_name = s.external_id

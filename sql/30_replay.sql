@@ -154,6 +154,9 @@ BEGIN
 
     LOOP -- the apply worker that was stopped may take a moment to let go
         BEGIN
+            -- A removal that was interrupted took the origin's progress with it; the rows are there.
+            PERFORM pg_replication_origin_advance(origin, l.progress) FROM spock.recovery_leaving l
+              WHERE l.peer_node = run.failed_node AND l.progress > coalesce(pg_replication_origin_progress(origin, false), zero);
             PERFORM pg_replication_origin_session_setup(origin);
             EXIT;
         EXCEPTION WHEN object_in_use THEN

@@ -2,13 +2,33 @@
 
 SET client_min_messages = warning;
 
--- recovery_drop_peer_slot drops the slot from which a lost node used to read this one, if it is known and idle.
-CREATE OR REPLACE FUNCTION spock.recovery_drop_peer_slot(failed text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DROP FUNCTION IF EXISTS spock.recovery_drop_peer_slot(text); -- of version 1
+
+-- recovery_prepare_leave notes what this node has of a lost node, for recovery_leave. It must be committed before that begins.
+CREATE OR REPLACE FUNCTION spock.recovery_prepare_leave(failed text) RETURNS void LANGUAGE sql SET search_path = pg_catalog AS $$
+    INSERT INTO spock.recovery_leaving AS l (peer_node, progress) SELECT origin_node, remote_lsn FROM spock.recovery_progress() WHERE origin_node = failed
+        ON CONFLICT (peer_node) DO UPDATE SET progress = excluded.progress
+$$;
+
+-- recovery_leave removes a lost node from this one and ends the rescue of it, all or nothing. Two things cannot be taken back
+-- when the transaction fails: the slot from which the lost node read (nobody needs it any more), and, last of
+-- all, the progress of its origin, which recovery_prepare_leave has noted.
+CREATE OR REPLACE FUNCTION spock.recovery_leave(failed text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    slot text;
 BEGIN
-    PERFORM pg_drop_replication_slot(s.slot_name)
-       FROM pg_replication_slots s JOIN spock.recovery_peer_slot k ON k.slot_name = s.slot_name
-      WHERE k.peer_node = failed AND NOT s.active AND s.database = current_database();
-    DELETE FROM spock.recovery_peer_slot WHERE peer_node = failed;
+    IF EXISTS (SELECT FROM spock.recovery_progress() p LEFT JOIN spock.recovery_leaving l ON l.peer_node = p.origin_node
+                WHERE p.origin_node = failed AND (l.peer_node IS NULL OR l.progress IS DISTINCT FROM p.remote_lsn)) THEN
+        RAISE EXCEPTION 'what this node has of % is not noted', failed USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'SELECT spock.recovery_prepare_leave(…) first, in a transaction of its own.';
+    END IF;
+    UPDATE spock.recovery_run SET step = 'done', finished_at = coalesce(finished_at, clock_timestamp()) WHERE failed_node = failed AND step <> 'done';
+    DELETE FROM spock.recovery_leaving WHERE peer_node = failed;
+    DELETE FROM spock.recovery_peer_slot WHERE peer_node = failed RETURNING slot_name INTO slot;
+    -- A walsender that has not noticed the loss yet still has the slot.
+    PERFORM pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = slot AND active AND database = current_database();
+    PERFORM pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = slot AND database = current_database();
+    PERFORM spock.recovery_engine_drop(failed);
 END $$;
 
 -- recovery_drop_clones drops permanent clones that were made for one rescue and are not in use.
@@ -20,11 +40,8 @@ $$;
 -- recovery_drop_peer removes a lost node from the node at conn, and ends the rescue of that node.
 CREATE OR REPLACE FUNCTION spock.recovery_drop_peer(conn text, failed text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
-    PERFORM spock.recovery_ask(conn, format('SELECT spock.recovery_engine_drop(%L)', failed), '60 seconds');
-    PERFORM spock.recovery_ask(conn, format('SELECT spock.recovery_drop_peer_slot(%L)', failed), '10 seconds');
-    PERFORM spock.recovery_ask(conn, format(
-        'UPDATE spock.recovery_run SET step = ''done'', finished_at = coalesce(finished_at, clock_timestamp()) WHERE failed_node = %L AND step <> ''done''',
-        failed), '10 seconds');
+    PERFORM spock.recovery_ask(conn, format('SELECT spock.recovery_prepare_leave(%L)', failed), '10 seconds');
+    PERFORM spock.recovery_ask(conn, format('SELECT spock.recovery_leave(%L)', failed), '60 seconds');
 END $$;
 
 -- recovery_retire removes the failed node from every survivor, the source last, once nobody lacks anything of it.
@@ -37,7 +54,8 @@ DECLARE
     o       json;
     v       record;
     found   jsonb := '[]';
-    pending text;
+    lagging text;
+    bad     text;
 BEGIN
     SELECT a::json INTO s FROM spock.recovery_ask('spk_source', format('SELECT spock.recovery_survivor(%L)', failed), '10 seconds') a;
     IF NOT (s ->> 'subscribes')::boolean THEN
@@ -46,14 +64,19 @@ BEGIN
     FOR v IN SELECT x.* FROM spock.recovery_ask('spk_source', format('SELECT to_jsonb(f) FROM spock.find_rescue_source(%L) f', failed), '60 seconds') a,
                   jsonb_to_record(a::jsonb) AS x(node_name text, role text, dsn text)
               WHERE x.node_name <> source AND x.role <> 'none' LOOP
-        pending := concat_ws('; ', nullif(pending, ''), CASE v.role WHEN 'unreachable' THEN v.node_name || ' does not answer'
-                                                                   WHEN 'lagging' THEN v.node_name || ' lags and is to be rescued too' END);
+        lagging := concat_ws(', ', nullif(lagging, ''), CASE v.role WHEN 'lagging' THEN v.node_name END);
+        bad := concat_ws(', ', nullif(bad, ''), CASE v.role WHEN 'unreachable' THEN v.node_name END);
         found := found || jsonb_build_array(jsonb_build_object('name', v.node_name, 'dsn',
             coalesce((SELECT dsn FROM spock.recovery_node WHERE node_name = v.node_name),
                      (SELECT dsn FROM spock.recovery_peer WHERE peer_node = v.node_name), v.dsn)));
     END LOOP;
-    IF pending <> '' THEN
-        RAISE NOTICE 'the survivors keep % for now (%)', failed, pending;
+    IF bad <> '' THEN
+        RAISE WARNING '% is not removed from the survivors: no answer from %', failed, bad;
+    END IF;
+    IF lagging <> '' THEN
+        RAISE NOTICE '% stays on the survivors until % is rescued too', failed, lagging;
+    END IF;
+    IF bad <> '' OR lagging <> '' THEN
         RETURN;
     END IF;
     FOR v IN SELECT * FROM jsonb_to_recordset(found) AS x(name text, dsn text) LOOP
@@ -68,12 +91,12 @@ BEGIN
                 RAISE EXCEPTION 'has % up to %, the source up to %', failed, o ->> 'progress', s ->> 'progress';
             END IF;
         EXCEPTION WHEN OTHERS THEN
-            pending := concat_ws('; ', nullif(pending, ''), format('%s: %s', v.name, SQLERRM));
+            bad := concat_ws('; ', nullif(bad, ''), format('%s: %s', v.name, SQLERRM));
         END;
         PERFORM spock.recovery_disconnect('spk_other');
     END LOOP;
-    IF pending <> '' THEN
-        RAISE NOTICE 'the source % keeps % for now (%)', source, failed, pending;
+    IF bad <> '' THEN
+        RAISE WARNING '% is not removed from every survivor: %', failed, bad USING HINT = 'Call it again; the source keeps the node until then.';
     ELSE
         PERFORM spock.recovery_stop_peer('spk_source', failed);
         PERFORM spock.recovery_drop_peer('spk_source', failed);
@@ -109,6 +132,8 @@ BEGIN
             PERFORM spock.recovery_drop_peer('spk_target', failed_node_name);
             PERFORM spock.recovery_say(verb, format('%s removed from the target %s', failed_node_name, target_node_name));
         END IF;
+    ELSIF step = 'replayed' THEN -- somebody else dropped the subscription
+        PERFORM spock.recovery_drop_peer('spk_target', failed_node_name);
     END IF;
     PERFORM spock.recovery_disconnect('spk_target');
     COMMIT;
@@ -119,7 +144,7 @@ BEGIN
         PERFORM spock.recovery_ask('spk_source', format('SELECT spock.recovery_drop_clones(%L, %L)', failed_node_name, target_node_name), '10 seconds');
         PERFORM spock.recovery_retire(failed_node_name, source_node_name, verb);
     EXCEPTION WHEN OTHERS THEN
-        RAISE WARNING '% is not removed from every survivor yet: %', failed_node_name, SQLERRM;
+        RAISE WARNING '% is not removed from every survivor: %', failed_node_name, SQLERRM USING HINT = 'Call it again.';
     END;
     PERFORM spock.recovery_disconnect('spk_source');
 END $$;

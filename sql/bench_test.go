@@ -1,8 +1,7 @@
-package sql
+package sql_test
 
 import (
 	"fmt"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -16,8 +15,8 @@ func BenchmarkRescueReplay(b *testing.B) {
 	m.run("n1", "SET synchronous_commit = off", fmt.Sprintf(
 		"DO $$ BEGIN FOR i IN 1 .. %d LOOP INSERT INTO item VALUES (i, 'a row of ordinary width', i); COMMIT; END LOOP; END $$", transactions))
 	m.await("n2", fmt.Sprintf("SELECT count(*) = %d FROM item", transactions))
-	m.nodes["n1"].stop(syscall.SIGKILL)
-	c := m.nodes["n3"].conn(b)
+	m.lose("n1")
+	c := m.connect("n3")
 	defer c.Close(b.Context())
 	for b.Loop() {
 		b.StopTimer() // each replay begins with an empty table and the progress of before
@@ -27,7 +26,7 @@ func BenchmarkRescueReplay(b *testing.B) {
 			}
 		}
 		ask("RESET ALL; TRUNCATE item; DELETE FROM spock.recovery_run")
-		if err := m.nodes["n2"].run("SELECT spock.recovery_engine_disable('n1')"); err != nil {
+		if err := m.try("n2", "SELECT spock.recovery_engine_disable('n1')"); err != nil {
 			b.Fatal(err)
 		}
 		m.await("n2", "SELECT count(*) = 0 FROM spock.recovery_apply_worker WHERE peer_node = 'n1'")
@@ -39,7 +38,7 @@ func BenchmarkRescueReplay(b *testing.B) {
 		run := m.get("n3", "SELECT max(id) FROM spock.recovery_run")
 		b.StartTimer()
 		began := time.Now()
-		ask(fmt.Sprintf("CALL spock.recovery_replay(%s, '%s', 20000, NULL)", run, m.nodes["n2"].dsn()))
+		ask(fmt.Sprintf("CALL spock.recovery_replay(%s, '%s', 20000, NULL)", run, m.dsn("n2")))
 		b.ReportMetric(transactions/time.Since(began).Seconds(), "tx/s")
 		b.StopTimer()
 		if v := m.get("n3", "SELECT (SELECT count(*) FROM item) || ' ' || (SELECT transactions >= 20000 FROM spock.recovery_run)"); v != fmt.Sprintf("%d true", transactions) {

@@ -1,14 +1,11 @@
-package sql
+package sql_test
 
 import (
 	"context"
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // before is on every node when the target begins to lag.
@@ -94,11 +91,11 @@ func TestRescue(t *testing.T) {
 	if v := m.get("n3", "SELECT string_agg(node_name || ' ' || role, ', ') FROM spock.find_rescue_source('n1')"); v != "n2 source, n3 lagging" {
 		t.Errorf("find_rescue_source: %s", v)
 	}
-	if v := m.get("n2", fmt.Sprintf("SELECT count(*) FROM spock.recover_precheck('n1', 'n2', '%s', 'n3', '%s') WHERE status = 'error'", m.nodes["n2"].dsn(), m.nodes["n3"].dsn())); v != "0" {
+	if v := m.get("n2", fmt.Sprintf("SELECT count(*) FROM spock.recover_precheck('n1', 'n2', '%s', 'n3', '%s') WHERE status = 'error'", m.dsn("n2"), m.dsn("n3"))); v != "0" {
 		t.Errorf("precheck has %s errors", v)
 	}
 	for _, swap := range []string{m.call("n1", "n3", "n3", ""), strings.Replace(m.call("n1", "n2", "n3", ""), "'n3'", "'n4'", 1)} {
-		if err := m.nodes["n2"].run(swap); err == nil {
+		if err := m.try("n2", swap); err == nil {
 			t.Errorf("%s: went through", swap)
 		}
 	}
@@ -126,7 +123,7 @@ func TestRescue(t *testing.T) {
 	m.clean(t, "n2", "n1")
 	m.clean(t, "n3", "n1")
 
-	status := m.get("n2", fmt.Sprintf("SELECT transactions || ' ' || step || ' ' || (rows > 11000) FROM spock.recover_status('n1', '%s')", m.nodes["n3"].dsn()))
+	status := m.get("n2", fmt.Sprintf("SELECT transactions || ' ' || step || ' ' || (rows > 11000) FROM spock.recover_status('n1', '%s')", m.dsn("n3")))
 	if !strings.HasSuffix(status, "done true") {
 		t.Errorf("status: %s", status)
 	}
@@ -236,14 +233,35 @@ func TestRescueInterrupted(t *testing.T) {
 		for _, victim := range []string{"coordinator", "target"} {
 			table := strings.Fields(strings.SplitN(points[point][0], " ON ", 2)[1])[0]
 			m.run("n3", points[point]...)
-			if !interrupt(t, m, victim) {
-				t.Errorf("%s was never reached for the %s", point, victim)
+			end := interrupt(t, m, victim)
+			run := m.get("n3", "SELECT step || ' ' || transactions FROM spock.recovery_run")
+			t.Logf("%s killed at %s; run %s", victim, point, run)
+			switch {
+			case !end.reached:
+				t.Errorf("%s was never reached for the %s: %v", point, victim, end.err)
+			case point == "done" && victim == "target": // the rescue is complete; tidying up was interrupted
+				if end.err != nil || len(end.warnings) != 1 || !strings.HasPrefix(end.warnings[0], "n1 is not removed from every survivor: n3: ") {
+					t.Errorf("the target killed while n1 was removed: %v, warnings %q", end.err, end.warnings)
+				}
+			case end.err == nil:
+				t.Errorf("%s: the rescue succeeded although its %s was killed", point, victim)
 			}
-			t.Logf("%s killed at %s; run %s", victim, point, m.get("n3", "SELECT step || ' ' || transactions FROM spock.recovery_run"))
+			if point == "done" {
+				if !strings.HasPrefix(run, "replayed ") {
+					t.Errorf("%s killed at done: run %s", victim, run)
+				}
+				m.keeps(t, "n1")
+			}
 			m.run("n3", fmt.Sprintf("DROP TRIGGER h ON %s", table))
 		}
 	}
-	m.run("n2", m.call("n1", "n2", "n3", ""))
+	breakOffRemoval(t, m, "n3", "n1")
+	if warnings, err := m.rescue("n2", m.call("n1", "n2", "n3", "")); err != nil || len(warnings) > 0 {
+		t.Errorf("the last call: %v, warnings %q", err, warnings)
+	}
+	if v := m.get("n3", "SELECT step FROM spock.recovery_run"); v != "done" {
+		t.Errorf("after the last call: %s", v)
+	}
 	if got, want := m.digest("n3"), m.digest("n2"); got != want {
 		t.Errorf("target\n%s\nsource\n%s", got, want)
 	}
@@ -251,36 +269,59 @@ func TestRescueInterrupted(t *testing.T) {
 	m.clean(t, "n3", "n1")
 }
 
+// keeps says that every survivor still has its subscription to the failed node.
+func (m *mesh) keeps(t *testing.T, failed string) {
+	t.Helper()
+	for _, n := range m.names {
+		if n != failed && m.get(n, fmt.Sprintf("SELECT count(*) FROM spock.recovery_peer WHERE peer_node = '%s'", failed)) != "1" {
+			t.Errorf("%s has no subscription to %s any more", n, failed)
+		}
+	}
+}
+
+// breakOffRemoval leaves a node as an interruption at the very end of its removal of the failed node does: the
+// subscription is there, the progress of its origin is not.
+func breakOffRemoval(t *testing.T, m *mesh, node, failed string) {
+	t.Helper()
+	m.disable(node, failed)
+	m.run(node, fmt.Sprintf("SELECT spock.recovery_prepare_leave('%s')", failed))
+	m.run(node, "BEGIN", fmt.Sprintf("SELECT spock.recovery_leave('%s')", failed), "ROLLBACK")
+	if v := m.get(node, fmt.Sprintf("SELECT pg_replication_origin_progress(origin_name, false) FROM spock.recovery_peer WHERE peer_node = '%s'", failed)); v != "" {
+		t.Fatalf("%s has progress %s for %s: nothing was broken off", node, v, failed)
+	}
+}
+
 var many = []string{
 	`DO $$ BEGIN FOR i IN 7100001 .. 7100300 LOOP INSERT INTO item VALUES (i, 'one'); INSERT INTO event VALUES (i, 'one'); COMMIT; END LOOP; END $$`,
 }
 
-// interrupt starts the rescue and kills the victim's session when the target waits for lock 4711;
-// false if the rescue ended without ever waiting.
-func interrupt(t *testing.T, m *mesh, victim string) bool {
+// ending is how an interrupted CALL ended.
+type ending struct {
+	reached  bool // the target came to wait
+	warnings []string
+	err      error
+}
+
+// interrupt starts the rescue and kills the victim's session when the target waits for lock 4711.
+func interrupt(t *testing.T, m *mesh, victim string) ending {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	lock := m.nodes["n3"].conn(t)
-	defer lock.Close(ctx)
+	lock := m.connect("n3")
+	defer closeConn(lock)
 	if _, err := lock.Exec(ctx, "SELECT pg_advisory_lock(4711)"); err != nil {
 		t.Fatal(err)
 	}
-	coordinator := m.nodes["n2"].conn(t)
-	defer coordinator.Close(ctx)
-	pid := coordinator.PgConn().PID()
-	ended := make(chan error, 1)
-	go func(c *pgx.Conn) {
-		_, err := c.Exec(ctx, m.call("n1", "n2", "n3", ""))
-		ended <- err
-	}(coordinator)
+	ended := make(chan ending, 1)
+	go func() {
+		var e ending
+		e.warnings, e.err = m.rescue("n2", m.call("n1", "n2", "n3", ""))
+		ended <- e
+	}()
 	for {
 		select {
-		case err := <-ended:
-			if err != nil {
-				t.Errorf("rescue: %v", err)
-			}
-			return false
+		case e := <-ended:
+			return e
 		case <-time.After(30 * time.Millisecond):
 		}
 		var waits int32
@@ -294,14 +335,13 @@ func interrupt(t *testing.T, m *mesh, victim string) bool {
 		if victim == "target" {
 			m.run("n3", fmt.Sprintf("SELECT pg_terminate_backend(%d)", waits))
 		} else {
-			m.run("n2", fmt.Sprintf("SELECT pg_terminate_backend(%d)", pid))
+			m.run("n2", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL spock.recovery(%'")
 		}
-		if err := <-ended; err == nil {
-			t.Errorf("the rescue succeeded although its %s was killed", victim)
-		}
+		e := <-ended
+		e.reached = true
 		// With the lock, until the session on the target is gone: it must not go on from here.
 		m.await("n3", "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted")
-		return true
+		return e
 	}
 }
 
@@ -314,14 +354,23 @@ func TestRescueTwoTargets(t *testing.T) {
 	m.await("n4", "SELECT v = 'first' FROM item WHERE id = 20")
 	m.lacking("n1", "n2", []string{"n4"}, lost...)
 	m.await("n5", "SELECT count(*) = 1 FROM item WHERE id = 2000000000")
-	m.run("n5", m.call("n1", "n2", "n3", ""))
-	// The source's origin is needed to decode; the others' slots must not pass what n4 lacks, should the source be lost too.
-	for _, n := range m.names[1:] {
-		if v := m.get(n, "SELECT count(*) FROM spock.recovery_peer WHERE peer_node = 'n1'"); v != "1" {
-			t.Errorf("%s forgot n1 although n4 still lags", n)
-		}
+	if warnings, err := m.rescue("n5", m.call("n1", "n2", "n3", "")); err != nil || len(warnings) > 0 {
+		t.Errorf("rescue of n3: %v, warnings %q", err, warnings)
 	}
-	m.run("n5", m.call("n1", "n2", "n4", ""))
+	// The source's origin is needed to decode; the others' slots must not pass what n4 lacks, should the source be lost too.
+	m.keeps(t, "n1")
+
+	m.refuse("n2", "n5", true) // the source cannot ask n5
+	if warnings, err := m.rescue("n5", m.call("n1", "n2", "n4", "")); err != nil || len(warnings) != 1 || !strings.HasSuffix(warnings[0], "no answer from n5") {
+		t.Errorf("rescue of n4 while n5 does not answer the source: %v, warnings %q", err, warnings)
+	}
+	m.keeps(t, "n1")
+	m.refuse("n2", "n5", false)
+
+	breakOffRemoval(t, m, "n5", "n1")
+	if warnings, err := m.rescue("n5", m.call("n1", "n2", "n4", "")); err != nil || len(warnings) > 0 {
+		t.Errorf("the last call: %v, warnings %q", err, warnings)
+	}
 	want := m.digest("n2")
 	for _, n := range m.names[1:] {
 		if got := m.digest(n); got != want {
@@ -344,7 +393,7 @@ func TestRescueIdentityFull(t *testing.T) {
 	m.level(m.names...)
 	m.disable("n3", "n1")
 	m.disable("n2", "n1")
-	m.nodes["n1"].stop(syscall.SIGKILL)
+	m.lose("n1")
 	for _, n := range []string{"n2", "n3"} {
 		m.run(n, "ALTER TABLE fullid REPLICA IDENTITY FULL", "ALTER TABLE nokey REPLICA IDENTITY FULL", "SELECT spock.recovery_sync_publications()")
 	}

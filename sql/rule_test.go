@@ -1,4 +1,4 @@
-package sql
+package sql_test
 
 import (
 	"fmt"
@@ -6,16 +6,25 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/spockchaos/spockchaos/sql"
+	"github.com/spockchaos/spockchaos/topology/local"
 )
 
 // lsn writes a small number as PostgreSQL does.
 func lsn(n int) string { return fmt.Sprintf("0/%X", n) }
 
-// TestAdvanceRule holds spock.recovery_allows against histories of an origin: whatever it allows, no
-// transaction that the peer lacks was committed before it, and it allows everything when the peer lacks nothing.
-func TestAdvanceRule(t *testing.T) {
+// TestInOneSession is what a server answers without its peers.
+func TestInOneSession(t *testing.T) {
 	m := newMesh(t, 2)
-	c := m.nodes["n1"].conn(t)
+	t.Run("advance rule", func(t *testing.T) { testAdvanceRule(t, m) })
+	t.Run("recovery slot name", func(t *testing.T) { testRecoverySlotName(t, m) })
+}
+
+// testAdvanceRule holds spock.recovery_allows against histories of an origin: whatever it allows, no
+// transaction that the peer lacks was committed before it, and it allows everything when the peer lacks nothing.
+func testAdvanceRule(t *testing.T, m *mesh) {
+	c := m.connect("n1")
 	defer c.Close(t.Context())
 	rapid.Check(t, func(rt *rapid.T) {
 		// The origin's transactions: remote LSN (in its WAL) and local LSN (of the commit here), both rising.
@@ -83,14 +92,14 @@ func TestAdvanceRule(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
-	files, err := Files("pglogical")
+	files, err := sql.Files("pglogical")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if files[0].Name != "00_schema.sql" || files[1].Name != "engine_pglogical.sql" || len(files) < 8 {
 		t.Errorf("files: %v", files[:2])
 	}
-	if _, err := Files("no such engine"); err == nil {
+	if _, err := sql.Files("no such engine"); err == nil {
 		t.Error("an engine without a file has files")
 	}
 }
@@ -102,22 +111,24 @@ func TestRecoverySlotName(t *testing.T) {
 		"My DB":                 "spk_recovery_my_db_07e449a4",
 		strings.Repeat("x", 50): "spk_recovery_" + strings.Repeat("x", 50),
 	} {
-		if got := RecoverySlotName(db); got != want {
+		if got := sql.RecoverySlotName(db); got != want {
 			t.Errorf("%q: %s, want %s", db, got, want)
 		}
 	}
-	if got := RecoverySlotName(strings.Repeat("é", 31)); len(got) > 63 {
+	if got := sql.RecoverySlotName(strings.Repeat("é", 31)); len(got) > 63 {
 		t.Errorf("%s is too long", got)
 	}
 }
 
 // The Go and the SQL name agree, and PostgreSQL takes it.
-func TestRecoverySlotNameInSQL(t *testing.T) {
-	m := newMesh(t, 2)
-	for _, db := range []string{"chaos", "My DB", "ÄÖ-x", strings.Repeat("é", 31), strings.Repeat("y", 63), "a'b\"c"} {
+func testRecoverySlotName(t *testing.T, m *mesh) {
+	for _, db := range []string{local.Database, "My DB", "ÄÖ-x", strings.Repeat("é", 31), strings.Repeat("y", 63), "a'b\"c"} {
 		got := m.get("n1", fmt.Sprintf("SELECT spock.recovery_slot_name(%s)", "'"+strings.ReplaceAll(db, "'", "''")+"'"))
-		if want := RecoverySlotName(db); got != want {
+		if want := sql.RecoverySlotName(db); got != want {
 			t.Errorf("%q: SQL says %s, Go %s", db, got, want)
+		}
+		if db == local.Database {
+			continue // this very slot exists
 		}
 		m.get("n1", fmt.Sprintf("SELECT slot_name FROM pg_create_physical_replication_slot('%s', false, true)", got))
 	}

@@ -1,11 +1,12 @@
-package sql
+package sql_test
 
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spockchaos/spockchaos/topology"
 )
 
 // position is where the recovery slot of a node stands.
@@ -39,6 +40,7 @@ func TestTracking(t *testing.T) {
 		}
 		got := m.get("n2", fmt.Sprintf(`SELECT count(*) FROM (SELECT pg_copy_logical_replication_slot(spock.recovery_slot_name()::name, 'look', true, 'test_decoding')) c,
 			LATERAL (SELECT data FROM pg_logical_slot_peek_changes(CASE WHEN c IS NOT NULL THEN 'look' END, NULL, NULL) WHERE data LIKE '%%id[integer]:%d %%') d`, id))
+		m.get("n2", "SELECT pg_drop_replication_slot('look')")
 		if got != "1" {
 			t.Errorf("%s: the slot of n2 has passed item %d, which n3 lacks (decoded %s times)", why, id, got)
 		}
@@ -55,7 +57,7 @@ func TestTracking(t *testing.T) {
 	m.level(m.names...)
 
 	t.Run("two managers at once", func(t *testing.T) {
-		c := m.nodes["n2"].conn(t)
+		c := m.connect("n2")
 		defer c.Close(t.Context())
 		tx, err := c.Begin(t.Context())
 		if err != nil {
@@ -74,7 +76,7 @@ func TestTracking(t *testing.T) {
 	})
 
 	t.Run("silent peer", func(t *testing.T) {
-		c := m.nodes["n2"].conn(t)
+		c := m.connect("n2")
 		defer c.Close(t.Context())
 		advance := func() (string, time.Duration) {
 			began := time.Now()
@@ -85,8 +87,15 @@ func TestTracking(t *testing.T) {
 			return p, time.Since(began)
 		}
 		advance() // so that there is a kept connection
-		m.nodes["n3"].signal(syscall.SIGSTOP)
-		defer m.nodes["n3"].signal(syscall.SIGCONT)
+		n3 := m.cluster.Node("n3")
+		if err := n3.Pause(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := n3.Resume(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
 		m.run("n2", "INSERT INTO item VALUES (200, 'silent')")
 		first, took := advance()
 		second, again := advance()
@@ -106,18 +115,14 @@ func TestTracking(t *testing.T) {
 	t.Run("restart of this node", func(t *testing.T) {
 		lag(300)
 		before := m.position("n2")
-		m.nodes["n2"].stop(syscall.SIGINT)
-		if err := m.nodes["n2"].start(); err != nil {
-			t.Fatal(err)
-		}
+		m.stop("n2", topology.StopFast)
+		m.start("n2")
 		if p := m.position("n2"); p != before {
 			t.Errorf("after a clean restart the slot is at %s, before at %s", p, before)
 		}
 		holds(300, "after a clean restart")
-		m.nodes["n2"].stop(syscall.SIGKILL)
-		if err := m.nodes["n2"].start(); err != nil {
-			t.Fatal(err)
-		}
+		m.stop("n2", topology.StopKill)
+		m.start("n2")
 		holds(300, "after a crash")
 		m.run("n3", "SELECT spock.recovery_engine_enable('n1')")
 		m.level(m.names...)
@@ -126,14 +131,12 @@ func TestTracking(t *testing.T) {
 	t.Run("peer killed", func(t *testing.T) {
 		m.run("n1", "INSERT INTO item SELECT i, 'burst' FROM generate_series(1000, 1999) i")
 		m.await("n2", "SELECT count(*) = 1000 FROM item WHERE v = 'burst'")
-		m.nodes["n3"].stop(syscall.SIGKILL)
+		m.stop("n3", topology.StopKill)
 		held := m.advance("n2")
 		if again := m.advance("n2"); again != held {
 			t.Errorf("the slot moved from %s to %s while n3 was down", held, again)
 		}
-		if err := m.nodes["n3"].start(); err != nil {
-			t.Fatal(err)
-		}
+		m.start("n3")
 		m.level(m.names...)
 		if v := m.get("n3", "SELECT count(*) FROM item WHERE v = 'burst'"); v != "1000" {
 			t.Errorf("n3 has %s rows of 1000, and the slot of n2 has moved on", v)
@@ -156,7 +159,7 @@ func TestTracking(t *testing.T) {
 	})
 
 	t.Run("removed peer", func(t *testing.T) {
-		m.nodes["n3"].stop(syscall.SIGKILL)
+		m.lose("n3")
 		held := m.advance("n2")
 		m.run("n2", "INSERT INTO item VALUES (400, 'x')")
 		if again := m.advance("n2"); again != held {
