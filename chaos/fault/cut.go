@@ -40,7 +40,7 @@ func (cut) read(p Params) (link.Direction, int64, error) {
 }
 
 func (c cut) Touches(w World, target string, p Params) (Reach, error) {
-	if _, _, err := parseAnyLink(w, target); err != nil {
+	if err := checkLink(w, target); err != nil {
 		return Reach{}, err
 	}
 	_, _, err := c.read(p)
@@ -48,9 +48,6 @@ func (c cut) Touches(w World, target string, p Params) (Reach, error) {
 }
 
 func (c cut) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
-	if _, err := c.Touches(env.world(), f.Target, f.Parameters); err != nil {
-		return nil, err
-	}
 	dir, after, err := c.read(f.Parameters)
 	if err != nil {
 		return nil, err

@@ -61,7 +61,7 @@ type Fault interface {
 	Draw(r *rand.Rand, w World) (target string, params Params)
 	// Touches says what it disturbs; an error names what is wrong with target or params.
 	Touches(w World, target string, params Params) (Reach, error)
-	// Inject puts it on and returns at once, not waiting for the effect. A *NotApplicable
+	// Inject puts it on and returns at once, not waiting for the effect. f is one that Touches accepts. A *NotApplicable
 	// error says that its target is in no state for it. With any other error the Active
 	// may be non-nil: then something was begun that must be healed.
 	Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error)

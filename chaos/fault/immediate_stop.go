@@ -2,7 +2,6 @@ package fault
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
@@ -10,21 +9,15 @@ import (
 )
 
 // immediateStop shuts a node down without a checkpoint and starts it again at the end: it recovers from its WAL.
-type immediateStop struct{ meta }
+type immediateStop struct{ outage }
 
 func newImmediateStop() Fault {
-	return immediateStop{meta{
+	return immediateStop{outage{meta{
 		name:     "immediate_stop",
 		describe: "a node is shut down in immediate mode (no checkpoint); it is started again at the end",
 		class:    OnNode,
 		span:     Span{500 * time.Millisecond, 3 * time.Second},
-	}}
-}
-
-func (immediateStop) Draw(r *rand.Rand, w World) (string, Params) { return drawNode(r, w), Params{} }
-
-func (immediateStop) Touches(w World, target string, _ Params) (Reach, error) {
-	return wholeNode(w, target)
+	}}}
 }
 
 func (immediateStop) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {

@@ -2,7 +2,6 @@ package fault
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
@@ -10,20 +9,16 @@ import (
 )
 
 // kill ends every process of a node with SIGKILL and starts it again at the end.
-type kill struct{ meta }
+type kill struct{ outage }
 
 func newKill() Fault {
-	return kill{meta{
+	return kill{outage{meta{
 		name:     "kill",
 		describe: "every process of a node gets SIGKILL; it is started again at the end",
 		class:    OnNode,
 		span:     Span{500 * time.Millisecond, 3 * time.Second},
-	}}
+	}}}
 }
-
-func (kill) Draw(r *rand.Rand, w World) (string, Params) { return drawNode(r, w), Params{} }
-
-func (kill) Touches(w World, target string, _ Params) (Reach, error) { return wholeNode(w, target) }
 
 func (kill) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
 	how := "kill"
@@ -31,10 +26,4 @@ func (kill) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active,
 		how += " by " + n.Means()
 	}
 	return takeDown(ctx, env, f.Target, topology.StopKill, rundir.EventKill, how)
-}
-
-// wholeNode is the reach of what takes a node out of service.
-func wholeNode(w World, target string) (Reach, error) {
-	node, err := parseNode(w, target)
-	return Reach{Nodes: []string{node}, Needs: []string{node}}, err
 }

@@ -45,7 +45,7 @@ func (lag) gate(p Params) (link.Gate, error) {
 }
 
 func (l lag) Touches(w World, target string, p Params) (Reach, error) {
-	if _, _, err := parseAnyLink(w, target); err != nil {
+	if err := checkLink(w, target); err != nil {
 		return Reach{}, err
 	}
 	_, err := l.gate(p)
@@ -53,9 +53,6 @@ func (l lag) Touches(w World, target string, p Params) (Reach, error) {
 }
 
 func (l lag) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
-	if _, err := l.Touches(env.world(), f.Target, f.Parameters); err != nil {
-		return nil, err
-	}
 	gate, err := l.gate(f.Parameters)
 	if err != nil {
 		return nil, err

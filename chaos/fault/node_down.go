@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,6 +19,16 @@ const (
 	// logTail is how much of a server's log an error about it quotes.
 	logTail = 600
 )
+
+// outage is a fault that takes one node out of service, and has no parameters: kill, immediate_stop, restart and pause.
+type outage struct{ meta }
+
+func (outage) Draw(r *rand.Rand, w World) (string, Params) { return drawNode(r, w), Params{} }
+
+func (outage) Touches(w World, target string, _ Params) (Reach, error) {
+	node, err := parseNode(w, target)
+	return Reach{Nodes: []string{node}, Needs: []string{node}}, err
+}
 
 // down is an active fault whose node has no process until it is healed: kill,
 // immediate_stop and restart.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
@@ -12,20 +11,16 @@ import (
 )
 
 // pause stops every process of a node with SIGSTOP: it is there and does not answer, and then goes on.
-type pause struct{ meta }
+type pause struct{ outage }
 
 func newPause() Fault {
-	return pause{meta{
+	return pause{outage{meta{
 		name:     "pause",
 		describe: "every process of a node is stopped (SIGSTOP) and continues at the end",
 		class:    OnNode,
 		span:     Span{1 * time.Second, 5 * time.Second},
-	}}
+	}}}
 }
-
-func (pause) Draw(r *rand.Rand, w World) (string, Params) { return drawNode(r, w), Params{} }
-
-func (pause) Touches(w World, target string, _ Params) (Reach, error) { return wholeNode(w, target) }
 
 func (pause) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
 	n, pids, err := runningNode(env, f.Target)

@@ -38,7 +38,7 @@ func TestDrawFits(t *testing.T) {
 					t.Fatalf("%s touches nothing", target)
 				}
 				for _, l := range reach.Links {
-					if _, _, err := parseAnyLink(w, l); err != nil {
+					if err := checkLink(w, l); err != nil {
 						t.Fatal(err)
 					}
 				}

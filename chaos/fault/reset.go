@@ -29,28 +29,25 @@ func (reset) Draw(r *rand.Rand, w World) (string, Params) {
 }
 
 func (reset) Touches(w World, target string, p Params) (Reach, error) {
-	if _, _, err := parseAnyLink(w, target); err != nil {
+	if err := checkLink(w, target); err != nil {
 		return Reach{}, err
 	}
 	_, err := millis(p, paramEvery)
 	return Reach{Links: []string{target}}, err
 }
 
-func (f reset) Inject(ctx context.Context, env Env, planned rundir.PlannedFault) (Active, error) {
-	if _, err := f.Touches(env.world(), planned.Target, planned.Parameters); err != nil {
-		return nil, err
-	}
-	every, err := millis(planned.Parameters, paramEvery)
+func (reset) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
+	every, err := millis(f.Parameters, paramEvery)
 	if err != nil {
 		return nil, err
 	}
-	l, err := env.Links.Get(planned.Target)
+	l, err := env.Links.Get(f.Target)
 	if err != nil {
 		return nil, err
 	}
-	a := &resetting{env: env, id: planned.ID, link: l, stop: make(chan struct{})}
+	a := &resetting{env: env, id: f.ID, link: l, stop: make(chan struct{})}
 	if err := a.first(ctx); err != nil {
-		return nil, fmt.Errorf("reset %s: %w", planned.Target, err)
+		return nil, fmt.Errorf("reset %s: %w", f.Target, err)
 	}
 	// The loop outlives ctx: Heal ends it.
 	a.loop.Go(func() { a.repeat(context.WithoutCancel(ctx), every) })

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
@@ -16,20 +15,16 @@ import (
 const cleanStopLimit = 5 * time.Second
 
 // restart shuts a node down cleanly and starts it again at the end.
-type restart struct{ meta }
+type restart struct{ outage }
 
 func newRestart() Fault {
-	return restart{meta{
+	return restart{outage{meta{
 		name:     "restart",
 		describe: "a node is shut down cleanly (fast mode; immediate if that takes over 5 s); it is started again at the end",
 		class:    OnNode,
 		span:     Span{500 * time.Millisecond, 2 * time.Second},
-	}}
+	}}}
 }
-
-func (restart) Draw(r *rand.Rand, w World) (string, Params) { return drawNode(r, w), Params{} }
-
-func (restart) Touches(w World, target string, _ Params) (Reach, error) { return wholeNode(w, target) }
 
 func (restart) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
 	n, pids, err := runningNode(env, f.Target)

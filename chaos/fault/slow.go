@@ -34,7 +34,7 @@ func (slow) gate(p Params) (link.Gate, error) {
 }
 
 func (s slow) Touches(w World, target string, p Params) (Reach, error) {
-	if _, _, err := parseAnyLink(w, target); err != nil {
+	if err := checkLink(w, target); err != nil {
 		return Reach{}, err
 	}
 	_, err := s.gate(p)
@@ -42,9 +42,6 @@ func (s slow) Touches(w World, target string, p Params) (Reach, error) {
 }
 
 func (s slow) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
-	if _, err := s.Touches(env.world(), f.Target, f.Parameters); err != nil {
-		return nil, err
-	}
 	gate, err := s.gate(f.Parameters)
 	if err != nil {
 		return nil, err

@@ -25,17 +25,14 @@ func (stallLink) Draw(r *rand.Rand, w World) (string, Params) {
 }
 
 func (stallLink) Touches(w World, target string, p Params) (Reach, error) {
-	if _, _, err := parseAnyLink(w, target); err != nil {
+	if err := checkLink(w, target); err != nil {
 		return Reach{}, err
 	}
 	_, err := directions(p)
 	return Reach{Links: []string{target}}, err
 }
 
-func (s stallLink) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
-	if _, err := s.Touches(env.world(), f.Target, f.Parameters); err != nil {
-		return nil, err
-	}
+func (stallLink) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
 	dirs, err := directions(f.Parameters)
 	if err != nil {
 		return nil, err

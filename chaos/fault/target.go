@@ -59,16 +59,16 @@ func parsePeers(w World, target string) (subscriber, provider string, err error)
 	return subscriber, provider, inWorld(w, subscriber, provider)
 }
 
-// parseAnyLink reads a link of the cluster, the client's links included.
-func parseAnyLink(w World, target string) (from, to string, err error) {
-	from, to, err = ParseLink(target)
+// checkLink checks that the target is a link of the cluster; the client's links are, too.
+func checkLink(w World, target string) error {
+	from, to, err := ParseLink(target)
 	if err != nil {
-		return "", "", err
+		return err
 	}
 	if from == topology.Client {
-		return from, to, inWorld(w, to)
+		return inWorld(w, to)
 	}
-	return from, to, inWorld(w, from, to)
+	return inWorld(w, from, to)
 }
 
 func drawNode(r *rand.Rand, w World) string { return w.Nodes[r.IntN(len(w.Nodes))] }

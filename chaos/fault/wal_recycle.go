@@ -39,22 +39,19 @@ func (walRecycle) Touches(w World, target string, p Params) (Reach, error) {
 	return Reach{Nodes: []string{node}, Needs: []string{node}}, err
 }
 
-func (f walRecycle) Inject(ctx context.Context, env Env, planned rundir.PlannedFault) (Active, error) {
-	if _, err := f.Touches(env.world(), planned.Target, planned.Parameters); err != nil {
-		return nil, err
-	}
-	every, err := millis(planned.Parameters, paramEvery)
+func (walRecycle) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Active, error) {
+	every, err := millis(f.Parameters, paramEvery)
 	if err != nil {
 		return nil, err
 	}
-	c, err := env.connect(ctx, planned.Target)
+	c, err := env.connect(ctx, f.Target)
 	if err != nil {
 		return nil, err
 	}
-	a := &recycling{node: planned.Target}
+	a := &recycling{node: f.Target}
 	if a.first, err = readWAL(ctx, c); err != nil {
 		hangUp(c)
-		return nil, fmt.Errorf("WAL of %s: %w", planned.Target, err)
+		return nil, fmt.Errorf("WAL of %s: %w", f.Target, err)
 	}
 	a.last = a.first
 	// The loop outlives ctx: Heal ends it.
