@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spockchaos/spockchaos/chaos"
+	"github.com/spockchaos/spockchaos/chaos/scenario"
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/cmd/config"
 )
@@ -46,6 +47,8 @@ type App struct {
 	CheckRound func(ctx context.Context, dir string, number int) (checker.RoundResult, error)
 	Watchdog   func(in io.Reader) (exitStatus int)
 	History    func(w io.Writer, path string) error
+	// TestRecovery tells each step when it is done.
+	TestRecovery func(context.Context, scenario.Config, chaos.Deps, func(scenario.Step)) (scenario.Result, error)
 
 	Faults, Workloads, Engines, Topologies []Item
 
@@ -129,7 +132,7 @@ Exit status: 0 pass, 1 findings, 2 could not run, 3 inconclusive.`,
 		return fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.checkCommand(), a.replayCommand(), a.faultsCommand(), a.workloadsCommand(),
-		a.historyCommand(), a.configCommand(), a.versionCommand(), a.watchdogCommand())
+		a.historyCommand(), a.testRecoveryCommand(), a.configCommand(), a.versionCommand(), a.watchdogCommand())
 	root.SetHelpCommand(helpCommand())
 	return root
 }

@@ -65,7 +65,7 @@ func (a *App) run(ctx context.Context, set *config.Set, replay string) (*reports
 	}
 	out := a.newOutput(*s)
 	defer out.close()
-	signals := a.watchSignals(ctx, out.notice)
+	signals := a.watchSignals(ctx, out.notice, "healing, stopping the cluster, checking what there is")
 	defer signals.stop()
 
 	// What was run is judged even after the first signal: only ctx itself ends that.

@@ -15,8 +15,8 @@ type interrupts struct {
 	stop func()
 }
 
-// watchSignals is to be ended by stop. say is where the user is told.
-func (a *App) watchSignals(parent context.Context, say io.Writer) *interrupts {
+// watchSignals is to be ended by stop. say is where the user is told, then what the first signal makes the command do.
+func (a *App) watchSignals(parent context.Context, say io.Writer, then string) *interrupts {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 4)
 	done := make(chan struct{})
@@ -34,7 +34,7 @@ func (a *App) watchSignals(parent context.Context, say io.Writer) *interrupts {
 					a.Exit(ExitInterrupted)
 					return
 				}
-				fmt.Fprintf(say, "%s: healing, stopping the cluster, checking what there is; again to stop at once\n", s)
+				fmt.Fprintf(say, "%s: %s; again to stop at once\n", s, then)
 				cancel()
 			}
 		}

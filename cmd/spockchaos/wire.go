@@ -13,6 +13,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/chaos"
 	"github.com/spockchaos/spockchaos/chaos/fault"
+	"github.com/spockchaos/spockchaos/chaos/scenario"
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/cmd/cli"
@@ -41,7 +42,8 @@ func app() *cli.App {
 		RandomSeed: func() uint64 { return uint64(rand.Uint32()) },
 		Executable: executable, Version: version,
 		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON, Watchdog: local.WatchdogMain,
-		Faults: faults(), Workloads: workloads(),
+		TestRecovery: scenario.Run,
+		Faults:       faults(), Workloads: workloads(),
 		Engines:    []cli.Item{{Name: pglogical.New().Name(), Summary: "pglogical 2, full mesh, last update wins"}},
 		Topologies: []cli.Item{{Name: "local", Summary: "PostgreSQL processes on this machine"}},
 		Terminal:   terminal, Notify: notify, Exit: os.Exit,

@@ -1,0 +1,76 @@
+package scenario
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/spockchaos/spockchaos/chaos"
+	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+	"github.com/spockchaos/spockchaos/topology/local"
+	"github.com/spockchaos/spockchaos/topology/local/localtest"
+)
+
+// watchdogEnv makes the test binary a watchdog, so that a killed test leaves no server behind.
+const watchdogEnv = "SPOCKCHAOS_TEST_WATCHDOG"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(watchdogEnv) != "" {
+		os.Exit(local.WatchdogMain(os.Stdin))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func testConfig(t *testing.T, nodes int) Config {
+	t.Helper()
+	return Config{Nodes: nodes, Engine: "pglogical", Topology: "local", PGBin: localtest.BinDir(t, pglogical.New())}
+}
+
+func testDeps(t *testing.T) chaos.Deps {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chaos.Deps{
+		Log: zaptest.NewLogger(t, zaptest.Level(zapcore.WarnLevel)), Clock: time.Now, Version: "test",
+		// env sets the variable for the child alone.
+		WatchdogCommand: []string{"/usr/bin/env", watchdogEnv + "=1", self},
+	}
+}
+
+// logStep shows a step in the test's log.
+func logStep(t *testing.T, s Step) {
+	t.Helper()
+	t.Logf("%d %s: %s, %.1f s", s.Number, s.Title, s.Status, s.Seconds)
+	for _, f := range s.Evidence {
+		t.Logf("    %s", f.Text)
+	}
+	for _, n := range s.Notes {
+		t.Logf("    ! %s", n)
+	}
+	for _, p := range s.Problems {
+		t.Logf("    ✗ %s", p)
+	}
+}
+
+// number is a piece of evidence of a step.
+func number(t *testing.T, s Step, name string) int64 {
+	t.Helper()
+	for _, f := range s.Evidence {
+		if f.Name == name {
+			switch v := f.Value.(type) {
+			case int:
+				return int64(v)
+			case int64:
+				return v
+			}
+		}
+	}
+	t.Errorf("step %d shows no number %s", s.Number, name)
+	return 0
+}
