@@ -3,8 +3,6 @@ package scenario
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -62,20 +60,6 @@ func TestBadConfig(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
-	}
-}
-
-// TestBrokenSQL loads a file that is no SQL: it is the user's to mend, and no step has failed.
-func TestBrokenSQL(t *testing.T) {
-	cfg := testConfig(t, 3)
-	cfg.RecoverySQL = filepath.Join(t.TempDir(), "broken.sql")
-	if err := os.WriteFile(cfg.RecoverySQL, []byte("SELECT 1;\nCREATE NONSENSE;\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Run(context.Background(), cfg, testDeps(t), func(s Step) { t.Errorf("told %+v", s) })
-	var usage *chaos.UsageError
-	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "broken.sql, line 2") {
-		t.Errorf("error %v", err)
 	}
 }
 
