@@ -41,6 +41,7 @@ type Link struct {
 	cuts     atomic.Int64
 
 	starting sync.Mutex // one StartLink at a time, see gateToxic.next
+	foreign  sync.Mutex // one use at a time of toxics that are not ours
 
 	mu     sync.Mutex
 	closed bool
@@ -75,8 +76,13 @@ func (l *Link) Update(d Direction, f func(Gate) Gate) { l.gates[d].valve.update(
 // Get is the gate of one direction as it stands; CutAfter is what is left of it.
 func (l *Link) Get(d Direction) Gate { return l.gates[d].valve.get() }
 
-// Refuse makes the link close new connections at once (with a reset); open ones stay.
-func (l *Link) Refuse(on bool) { l.refuse.Store(on) }
+// Refuse makes the link close new connections at once (with a reset); open ones stay. When it returns,
+// a Reset finds every connection that was let in before.
+func (l *Link) Refuse(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refuse.Store(on)
+}
 
 // Hold makes the link take new connections without dialling the server until Hold(false):
 // their bytes wait. For a server that is about to start: engines are slow to try again after a refusal.
@@ -205,24 +211,22 @@ func (l *Link) accept() {
 				continue
 			}
 		}
-		if l.refuse.Load() {
-			l.refused.Add(1)
-			_ = client.SetLinger(0)
-			_ = client.Close()
-			continue
-		}
 		c := &conn{link: l, client: client, broken: make(chan struct{}),
 			done: make(chan struct{}), gone: make(chan struct{})}
 		l.mu.Lock()
-		closed := l.closed
-		if !closed {
+		closed, refused := l.closed, l.refuse.Load()
+		if !closed && !refused {
 			l.conns[c] = struct{}{}
 			l.serial++
 			l.owned.Add(1)
 			go l.serve(c, l.serial)
 		}
 		l.mu.Unlock()
-		if closed {
+		if refused {
+			l.refused.Add(1)
+		}
+		if closed || refused {
+			_ = client.SetLinger(0)
 			_ = client.Close()
 		}
 	}

@@ -71,7 +71,7 @@ func (s *Set) New(spec Spec) (*Link, error) {
 	l.proxy = toxiproxy.NewProxy(s.server, name, listener.Addr().String(), spec.Server)
 	for _, d := range []Direction{Upstream, Downstream} {
 		// By JSON, since Toxiproxy has no other way to put a toxic into a chain.
-		toxic := fmt.Sprintf(`{"name":"gate_%s","type":%q,"stream":%q,"toxicity":1,"attributes":{}}`, d, toxicType, d)
+		toxic := fmt.Sprintf(`{"name":%q,"type":%q,"stream":%q,"toxicity":1,"attributes":{}}`, gateName(d), toxicType, d)
 		w, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(toxic))
 		if err != nil {
 			_ = listener.Close()

@@ -5,10 +5,14 @@ import (
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2/toxics"
+	"github.com/rs/zerolog"
 )
 
 // toxicType is the name under which Toxiproxy knows our gate.
 const toxicType = "spockchaos_gate"
+
+// gateName is what Toxiproxy calls the gate of a direction.
+func gateName(d Direction) string { return "gate_" + d.String() }
 
 // maxHeld is how many bytes one direction of one connection may hold back. Beyond
 // it the gate stops reading and TCP slows the sender, as on a long line. It
@@ -22,7 +26,10 @@ const pieceTime = 20 * time.Millisecond
 // register tells Toxiproxy of our toxic. Toxiproxy keeps its toxics in one map
 // for the whole program and makes instances by type name out of it; there is no
 // other way in. So it is written exactly once, whatever number of sets exists.
-var register = sync.OnceFunc(func() { toxics.Register(toxicType, new(gateToxic)) })
+var register = sync.OnceFunc(func() {
+	toxics.Register(toxicType, new(gateToxic))
+	zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics trace to stderr by the global logger
+})
 
 // gateToxic is one direction of one link. Toxiproxy makes it by reflection, from
 // its type alone; Set.New gives it the valve before the first connection.
