@@ -1,0 +1,87 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/spockchaos/spockchaos/topology/engine"
+)
+
+// Cluster is nodes that are up, or should be.
+type Cluster struct {
+	Engine  engine.Engine
+	Members []engine.Member
+}
+
+// connectLimit bounds how long a server may take to let somebody in.
+const connectLimit = 5 * time.Second
+
+// on runs f on a connection straight to the member's server.
+func on(ctx context.Context, dsn string, f func(*pgx.Conn) error) error {
+	connecting, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	c, err := pgx.Connect(connecting, dsn)
+	if err != nil {
+		return unreachableError{err}
+	}
+	defer func() {
+		// Also when ctx is done: the connection is to be gone.
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = c.Close(closing)
+	}()
+	return f(c)
+}
+
+// each runs f for every member at once and joins what went wrong, each named by its member.
+func each(members []engine.Member, f func(engine.Member) error) error {
+	errs := make([]error, len(members))
+	var all sync.WaitGroup
+	for i, m := range members {
+		all.Go(func() {
+			if err := f(m); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", m.Name, err)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// unreachableError is a server that let nobody in.
+type unreachableError struct{ error }
+
+func (e unreachableError) Unwrap() error { return e.error }
+
+// reason is what an error comes to, in one line: what a driver or the system puts around it says nothing to
+// somebody who knows which node it is about.
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	var said *pgconn.PgError
+	var system *net.OpError
+	var away unreachableError
+	text := err.Error()
+	switch {
+	case errors.As(err, &said):
+		text = said.Message
+		if detail, _, _ := strings.Cut(said.Detail, "\n"); detail != "" {
+			text += ": " + detail
+		}
+	case errors.As(err, &away) && errors.Is(err, context.DeadlineExceeded):
+		text = "no answer within " + connectLimit.String()
+	case errors.As(err, &system):
+		text = system.Err.Error()
+		text = text[strings.LastIndex(text, ": ")+1:] // "connect: connection refused"
+	}
+	return strings.Join(strings.Fields(text), " ")
+}
