@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"github.com/spockchaos/spockchaos/chaos/fault"
 	"github.com/spockchaos/spockchaos/chaos/schedule"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 )
@@ -29,7 +31,11 @@ func newPlanner(cfg Config) (planner, error) {
 	if cfg.Replay != "" {
 		return readPlans(cfg)
 	}
-	c := schedule.Config{Nodes: nodeNames(cfg.Nodes), Chaos: cfg.Chaos, Faults: cfg.Faults}
+	faults, err := drawn(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := schedule.Config{Nodes: nodeNames(cfg.Nodes), Chaos: cfg.Chaos, Faults: faults}
 	if _, err := schedule.Draw(cfg.Seed, 1, c); err != nil {
 		return nil, err
 	}
@@ -37,6 +43,20 @@ func newPlanner(cfg Config) (planner, error) {
 		r, err := schedule.Draw(cfg.Seed, n, c)
 		return r, err == nil // whether a round can be drawn does not depend on its number
 	}, nil
+}
+
+// drawn are the faults of a configuration that its topology can have; those it cannot are left out, since they may be
+// meant by no more than "all". An error if none is left.
+func drawn(cfg Config) ([]string, error) {
+	faults := cfg.Faults
+	if len(faults) == 0 {
+		faults = fault.Drawable()
+	}
+	can, cannot := fault.Supported(faults, cfg.Topology != "local")
+	if len(can) == 0 {
+		return nil, fmt.Errorf("fault %s needs nodes in containers: --topology docker", strings.Join(cannot, ", "))
+	}
+	return can, nil
 }
 
 // readPlans reads every schedule.json of the run that is replayed.

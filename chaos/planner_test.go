@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spockchaos/spockchaos/chaos/fault"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 )
 
@@ -47,5 +48,35 @@ func TestReplayReadsTheSchedules(t *testing.T) {
 	}
 	if _, err := newPlanner(Config{Nodes: 3, Replay: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "no schedule") {
 		t.Errorf("a directory without rounds: %v", err)
+	}
+}
+
+func TestContainerFaultsAreDrawnForContainersOnly(t *testing.T) {
+	drawnFor := func(topology string, faults ...string) map[string]bool {
+		t.Helper()
+		plan, err := newPlanner(Config{Seed: 3, Nodes: 3, Chaos: time.Minute, Topology: topology, Faults: faults})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for n := 1; n <= 20; n++ {
+			r, _ := plan(n)
+			for _, f := range r.Faults {
+				seen[f.Name] = true
+			}
+		}
+		return seen
+	}
+	local, docker := drawnFor("local"), drawnFor("docker")
+	for _, name := range fault.Containers() {
+		if local[name] || !docker[name] {
+			t.Errorf("%s: drawn for local nodes %v, for containers %v", name, local[name], docker[name])
+		}
+	}
+	if seen := drawnFor("local", "disk_full", "stall"); seen["disk_full"] || !seen["stall"] {
+		t.Errorf("a list with one that containers need: %v", seen)
+	}
+	if _, err := newPlanner(Config{Nodes: 3, Chaos: time.Minute, Topology: "local", Faults: []string{"disk_full"}}); err == nil || !strings.Contains(err.Error(), "docker") {
+		t.Errorf("nothing but what containers need: %v", err)
 	}
 }

@@ -21,7 +21,7 @@ func slotKey(s *rundir.Sample) string {
 	return "slot " + s.Slot.Name
 }
 
-// epochs cuts a node's good samples where the postmaster was started anew.
+// epochs cuts a node's good samples where the server was started anew.
 func epochs(samples []rundir.Sample) [][]rundir.Sample {
 	var out [][]rundir.Sample
 	for i := range samples {

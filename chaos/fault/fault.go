@@ -57,6 +57,8 @@ type Fault interface {
 	Class() Class
 	// Span bounds the time that the schedule keeps it on.
 	Span() Span
+	// Containers says that only nodes in containers can have it.
+	Containers() bool
 	// Draw takes a target and parameters from r, for any cluster of at least two nodes.
 	Draw(r *rand.Rand, w World) (target string, params Params)
 	// Touches says what it disturbs; an error names what is wrong with target or params.
@@ -94,9 +96,12 @@ type meta struct {
 	describe string
 	class    Class
 	span     Span
+	// containers: only nodes in containers can have it.
+	containers bool
 }
 
 func (m meta) Name() string     { return m.name }
 func (m meta) Describe() string { return m.describe }
 func (m meta) Class() Class     { return m.class }
 func (m meta) Span() Span       { return m.span }
+func (m meta) Containers() bool { return m.containers }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +105,29 @@ func testSample(t *testing.T, s *server) {
 	}
 	if len(again.Origins) != 1 || again.Origins[0].Remote != 1<<32+0x2a || again.Origins[0].Local != 0 {
 		t.Errorf("after a crash: origins %+v", again.Origins)
+	}
+
+	// So does the crash of one backend, which the postmaster survives.
+	var postmaster time.Time
+	c = s.connect("chaos")
+	if err := c.QueryRow(t.Context(), "SELECT pg_postmaster_start_time()").Scan(&postmaster); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(int(c.PgConn().PID()), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the server is back", func(context.Context) error {
+		if r := w.sample(t.Context()); r.Error != "" || !r.Epoch.After(again.Epoch) {
+			return fmt.Errorf("epoch %s, before %s, error %q", r.Epoch, again.Epoch, r.Error)
+		}
+		return nil
+	})
+	var now time.Time
+	if err := s.connect("chaos").QueryRow(t.Context(), "SELECT pg_postmaster_start_time()").Scan(&now); err != nil {
+		t.Fatal(err)
+	}
+	if !now.Equal(postmaster) {
+		t.Errorf("the postmaster was started anew at %s: the test tests nothing", now)
 	}
 }
 
