@@ -3,6 +3,7 @@
 // quiet and records everything in the run directory.
 //
 // Sub-packages: schedule (what happens when, from the seed), fault (one file per
-// fault), watch (watcher, observers, final snapshots), harness pieces beside them.
-// It imports workload, checker, topology and sql; only cmd imports it.
+// fault), watch (watcher, observers, final snapshots), scenario (the fixed course of
+// test-recovery, on the same harness pieces).
+// It imports workload, checker, topology and sql; only cmd and scenario import it.
 package chaos
