@@ -14,6 +14,7 @@
 set -Eeuo pipefail
 trap 'say "error: pg.sh: line $LINENO failed: $BASH_COMMAND"' ERR
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 umask 022
 
 version=${1:-}
@@ -60,107 +61,15 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# mirror prints the address from which this machine gets its own Debian release:
-# first entry of type deb for the release's code name, in either format of apt's sources.
-mirror() {
-	local name
-	name=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
-	local found=()
-	for f in /etc/apt/sources.list.d/*.sources; do
-		[ -e "$f" ] && found+=("$f")
-	done
-	[ ${#found[@]} = 0 ] || awk -v name="$name" '
-		function done_with() {
-			if (types ~ /(^| )deb( |$)/ && enabled !~ /^(no|false)$/ && components ~ /(^| )main( |$)/) {
-				n = split(suites, s, " ")
-				for (i = 1; i <= n; i++) if (s[i] == name || s[i] == "stable") {
-					split(uris, u, " "); print u[1]; found = 1; exit
-				}
-			}
-			types = uris = suites = components = enabled = field = ""
-		}
-		FNR == 1 { done_with() }
-		/^[ \t]*$/ { done_with(); next }
-		/^#/ { next }
-		/^[ \t]/ { value = $0 }
-		/^[A-Za-z-]+:/ { field = tolower($0); sub(/:.*/, "", field); value = $0; sub(/^[^:]*:/, "", value) }
-		{
-			gsub(/[ \t]+/, " ", value); sub(/^ /, "", value); sub(/ $/, "", value)
-			if (field == "types") types = types " " value
-			if (field == "uris") uris = uris " " value
-			if (field == "suites") suites = suites " " value
-			if (field == "components") components = components " " value
-			if (field == "enabled") enabled = value
-		}
-		END { if (!found) done_with() }' "${found[@]}"
-	{ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true; } | awk -v name="$name" '
-		$1 == "deb" {
-			line = $0; sub(/^deb[ \t]+/, "", line); sub(/^\[[^]]*\][ \t]*/, "", line)
-			split(line, p, /[ \t]+/)
-			if (p[2] == name || p[2] == "stable") { print p[1]; exit }
-		}'
-}
-
-keyring() {
-	local k
-	for k in /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp; do
-		[ -e "$k" ] && echo "$k" && return
-	done
-	die "no keyring of the Debian archive below /usr/share/keyrings (package debian-archive-keyring)"
-}
-
 # download fetches the packages' closure into $work/archives.
 download() {
-	local uri
-	uri=$(mirror | head -n 1)
-	[ -n "$uri" ] || die "no Debian mirror in this machine's apt configuration (/etc/apt/sources.list, /etc/apt/sources.list.d)"
 	say "fetching PostgreSQL $version with pglogical ($suite)"
 	rm -rf -- "$work"
-	mkdir -p "$work"/{state/lists/partial,cache/archives/partial,apt.conf.d,tree}
-	: >"$work/status"
-	echo "deb [signed-by=$(keyring)] $uri $suite main" >"$work/sources.list"
-	# The machine's own apt settings (proxies, certificates) hold, its hooks do not:
-	# they are about the machine's packages.
-	local f
-	for f in /etc/apt/apt.conf.d/*; do
-		[ -f "$f" ] && ln -s "$f" "$work/apt.conf.d/"
-	done
-	cat >"$work/apt.conf.d/zzz-private" <<-END
-		#clear APT::Update::Pre-Invoke;
-		#clear APT::Update::Post-Invoke;
-		#clear APT::Update::Post-Invoke-Success;
-		#clear DPkg::Pre-Install-Pkgs;
-		#clear DPkg::Pre-Invoke;
-		#clear DPkg::Post-Invoke;
-		Dir::State "$work/state";
-		Dir::State::status "$work/status";
-		Dir::Cache "$work/cache";
-		Dir::Cache::archives "$work/cache/archives";
-		Dir::Etc::sourcelist "$work/sources.list";
-		Dir::Etc::sourceparts "/dev/null";
-		Dir::Etc::preferences "/dev/null";
-		Dir::Etc::preferencesparts "/dev/null";
-		Dir::Log "$work";
-		APT::Sandbox::User "";
-		APT::Install-Recommends "false";
-		APT::Default-Release "";
-		Acquire::Languages "none";
-		Acquire::Retries "3";
-		Acquire::http::Timeout "30";
-		Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
-		Debug::NoLocking "true";
-	END
-	echo "Dir::Etc::parts \"$work/apt.conf.d\";" >"$work/apt.conf"
+	mkdir -p "$work/tree"
+	private_apt "$work" "$suite"
 	local packages=("postgresql-$version" "postgresql-$version-pglogical")
 	command -v patchelf >/dev/null || packages+=(patchelf)
 	local out=$work/apt.log
-	if ! APT_CONFIG=$work/apt.conf apt-get -q update </dev/null >"$out" 2>&1; then
-		# Old lists are refused, as on the machine itself: whether a stale mirror is to be
-		# trusted is for the machine's own apt settings to say (Acquire::Check-Valid-Until).
-		! grep -q 'is expired' "$out" ||
-			die "the mirror $uri is stale: $(grep -m 1 'is expired' "$out" | sed 's/^E: //')"
-		die "fetching the package lists of $suite failed: $(tail -n 3 "$out")"
-	fi
 	APT_CONFIG=$work/apt.conf apt-get -q -y -d install "${packages[@]}" </dev/null >"$out" 2>&1 ||
 		die "fetching ${packages[*]} of $suite failed: $(tail -n 3 "$out")"
 }
