@@ -14,18 +14,10 @@ import (
 
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/checker/rundir"
-	"github.com/spockchaos/spockchaos/topology/local"
+	"github.com/spockchaos/spockchaos/topology/local/localtest"
 )
 
-// watchdogEnv makes the test binary a watchdog, so that a killed test leaves no server behind.
-const watchdogEnv = "SPOCKCHAOS_TEST_WATCHDOG"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(watchdogEnv) != "" {
-		os.Exit(local.WatchdogMain(os.Stdin))
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testConfig is a short, light run. Its faults are the caller's.
 func testConfig(t testing.TB, faults ...string) Config {
@@ -41,16 +33,11 @@ func testConfig(t testing.TB, faults ...string) Config {
 
 func testDeps(t testing.TB, level zapcore.Level) Deps {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	return Deps{
-		Log:     zap.New(zaptest.NewLogger(t, zaptest.Level(level)).Core()),
-		Clock:   time.Now,
-		Version: "test",
-		// env sets the variable for the child alone.
-		WatchdogCommand: []string{"/usr/bin/env", watchdogEnv + "=1", self},
+		Log:             zap.New(zaptest.NewLogger(t, zaptest.Level(level)).Core()),
+		Clock:           time.Now,
+		Version:         "test",
+		WatchdogCommand: localtest.WatchdogCommand(t),
 	}
 }
 

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -11,19 +10,10 @@ import (
 
 	"github.com/spockchaos/spockchaos/chaos"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
-	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 )
 
-// watchdogEnv makes the test binary a watchdog, so that a killed test leaves no server behind.
-const watchdogEnv = "SPOCKCHAOS_TEST_WATCHDOG"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(watchdogEnv) != "" {
-		os.Exit(local.WatchdogMain(os.Stdin))
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func testConfig(t *testing.T, nodes int) Config {
 	t.Helper()
@@ -32,14 +22,9 @@ func testConfig(t *testing.T, nodes int) Config {
 
 func testDeps(t *testing.T) chaos.Deps {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	return chaos.Deps{
 		Log: zaptest.NewLogger(t, zaptest.Level(zapcore.WarnLevel)), Clock: time.Now, Version: "test",
-		// env sets the variable for the child alone.
-		WatchdogCommand: []string{"/usr/bin/env", watchdogEnv + "=1", self},
+		WatchdogCommand: localtest.WatchdogCommand(t),
 	}
 }
 

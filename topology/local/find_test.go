@@ -108,8 +108,8 @@ func TestNewLeavesNothingBehind(t *testing.T) {
 		what, want string
 		change     func(*local.Options)
 	}{
-		{"one node", "2 to 9", func(o *local.Options) { o.Nodes = 1 }},
-		{"ten nodes", "2 to 9", func(o *local.Options) { o.Nodes = 10 }},
+		{"no node", "1 to 9", func(o *local.Options) { o.Nodes = 0 }},
+		{"ten nodes", "1 to 9", func(o *local.Options) { o.Nodes = 10 }},
 		{"no engine", "engine", func(o *local.Options) { o.Engine = nil }},
 		{"no programs", "no working postgres", func(o *local.Options) { o.BinDir = parent }},
 		{"initdb fails", "initdb failed", func(o *local.Options) { o.BinDir = fake(t, "16.3", true) }},

@@ -447,10 +447,7 @@ func TestEngine(t *testing.T) {
 func TestDetach(t *testing.T) {
 	ctx := limit(t)
 	dir := t.TempDir()
-	c := localtest.Start(t, 2, localtest.Unwired(), localtest.With(func(o *local.Options) {
-		o.Dir = dir
-		o.WatchdogCommand = []string{"/usr/bin/env", watchdogEnv + "=1", os.Args[0]}
-	}))
+	c := localtest.Start(t, 2, localtest.Unwired(), localtest.With(func(o *local.Options) { o.Dir = dir }))
 	stop, err := c.Detach(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -531,8 +528,8 @@ const unwatchedEnv = "SPOCKCHAOS_TEST_UNWATCHED"
 func doomed(t *testing.T, dir string) {
 	localtest.Start(t, 2, localtest.Unwired(), localtest.With(func(o *local.Options) {
 		o.Dir = dir
-		if os.Getenv(unwatchedEnv) == "" {
-			o.WatchdogCommand = []string{"/usr/bin/env", watchdogEnv + "=1", os.Args[0]}
+		if os.Getenv(unwatchedEnv) != "" {
+			o.WatchdogCommand = nil
 		}
 	}))
 	time.Sleep(time.Minute) // it does not get that far

@@ -2,6 +2,9 @@
 //
 // SPOCKCHAOS_TEST_PG_BIN names the PostgreSQL programs to use; without it the
 // newest installation that has pglogical is taken.
+//
+// A test that is killed leaves no server behind: each cluster has a watchdog, which is the test's own program
+// started once more. Every program that imports this package is a watchdog when it is told to be.
 package localtest
 
 import (
@@ -17,6 +20,26 @@ import (
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local"
 )
+
+// watchdogEnv makes the program a watchdog.
+const watchdogEnv = "SPOCKCHAOS_TEST_WATCHDOG"
+
+func init() {
+	if os.Getenv(watchdogEnv) != "" {
+		os.Exit(local.WatchdogMain(os.Stdin))
+	}
+}
+
+// WatchdogCommand starts the watchdog of a test's cluster.
+func WatchdogCommand(t testing.TB) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// env sets the variable for the child alone.
+	return []string{"/usr/bin/env", watchdogEnv + "=1", self}
+}
 
 // Option changes what Start makes.
 type Option func(*config)
@@ -60,7 +83,7 @@ func BinDir(t testing.TB, eng engine.Engine) string {
 func Start(t testing.TB, n int, opts ...Option) *local.Cluster {
 	t.Helper()
 	eng := pglogical.New()
-	cfg := config{wired: true, opts: local.Options{Nodes: n, Engine: eng, Seed: 1}}
+	cfg := config{wired: true, opts: local.Options{Nodes: n, Engine: eng, Seed: 1, WatchdogCommand: WatchdogCommand(t)}}
 	for _, o := range opts {
 		o(&cfg)
 	}
