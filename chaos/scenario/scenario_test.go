@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spockchaos/spockchaos/chaos"
+	"github.com/spockchaos/spockchaos/checker/rundir"
 )
 
 // TestFourNodes runs the whole scenario with a survivor that is neither source nor target.
@@ -97,6 +98,26 @@ func TestSteps(t *testing.T) {
 				t.Errorf("problems %q, want %q", all, c.says)
 			}
 		})
+	}
+}
+
+// What the engine had to be helped with is told with the step in which it was.
+func TestWokenIsTold(t *testing.T) {
+	s := newScene(Config{}, testDeps(t), chaos.RecoverySQL{})
+	waking := func(_ context.Context, e *evidence) error {
+		s.woken(rundir.Woken{Node: "n3", Provider: "n2", Down: 6200 * time.Millisecond})
+		e.fact("x", 1, "x")
+		return nil
+	}
+	quiet := func(_ context.Context, e *evidence) error { e.fact("x", 1, "x"); return nil }
+	res, err := s.run(context.Background(), []step{{"one", quiet}, {"two", waking}, {"three", quiet}}, func(Step) {})
+	if err != nil || !res.Passed {
+		t.Fatalf("%v, %+v", err, res)
+	}
+	for i, want := range []int{0, 1, 0} {
+		if notes := res.Steps[i].Notes; len(notes) != want || want == 1 && !strings.Contains(notes[0], "n3's subscription to n2 had no apply worker for 6.2 s and was restarted") {
+			t.Errorf("step %d: notes %q", i+1, notes)
+		}
 	}
 }
 

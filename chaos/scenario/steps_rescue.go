@@ -46,17 +46,17 @@ func (s *scene) crash(ctx context.Context, e *evidence) error {
 	if len(left) > 0 {
 		e.problem("%s still has processes %v", failed, left)
 	}
-	c, err := pgx.Connect(ctx, node.DSN())
-	if err == nil {
+	if c, err := pgx.Connect(ctx, node.DSN()); err == nil {
 		closeConn(c)
 		e.problem("%s still answers", failed)
 	} else {
+		e.fact("answers", false, "it does not answer any more")
 		e.detail("connecting to %s: %v", failed, err)
 	}
 	if err := chaos.Fence(ctx, s.cluster, s.engine, failed, s.survivors()); err != nil {
 		return err
 	}
-	e.fact("answers", c != nil, "it does not answer any more; its links are cut and %s have stopped listening", strings.Join(s.survivors(), ", "))
+	e.fact("fenced", s.survivors(), "the links to it are cut, and %s have stopped listening to it", strings.Join(s.survivors(), ", "))
 	return s.afterLoss(ctx, e, slot)
 }
 

@@ -29,7 +29,7 @@ func TestRecovery(t *testing.T) {
 	}
 	p.gone(0)
 	var res scenario.Result
-	if err := json.Unmarshal([]byte(p.out.stdout.String()), &res); err != nil {
+	if err := json.Unmarshal(p.out.stdout.Bytes(), &res); err != nil {
 		t.Fatal(err)
 	}
 	if !res.Passed || len(res.Steps) != 9 || p.out.stderr.String() != "" {
