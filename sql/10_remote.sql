@@ -2,7 +2,7 @@
 --
 -- dblink(...) itself cannot be interrupted on PostgreSQL 15 while it waits for an answer,
 -- not even by statement_timeout, so a link that is up but stalled would hang the caller.
--- All use of dblink is in this file: connect with a connect_timeout, send, poll, give up.
+-- All use of dblink is in this file: connect with a limit, send, poll, give up.
 
 SET client_min_messages = warning;
 
@@ -30,17 +30,86 @@ EXCEPTION WHEN OTHERS THEN
     NULL; -- it was broken: that is what we wanted
 END $$;
 
--- recovery_connect opens the named connection anew. Blocks at most some 2 s per address of the host.
+-- recovery_guard, in a session of its own: cancels what session pid does unless that lets go of its guard lock within wait.
+CREATE OR REPLACE FUNCTION spock.recovery_guard(pid int, wait interval) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('lock_timeout', (extract(epoch FROM wait) * 1000)::int::text, true);
+    PERFORM pg_advisory_xact_lock(hashtext('spock.recovery_guard'), pid);
+    RETURN false;
+EXCEPTION WHEN lock_not_available THEN
+    PERFORM pg_cancel_backend(pid);
+    RETURN true;
+END $$;
+
+-- recovery_guard_begin takes the guard lock, until the end of the subtransaction, and starts the guard.
+CREATE OR REPLACE FUNCTION spock.recovery_guard_begin(wait interval) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM spock.recovery_disconnect('spk_guard');
+    PERFORM pg_advisory_xact_lock(hashtext('spock.recovery_guard'), pg_backend_pid());
+    BEGIN
+        PERFORM dblink_connect('spk_guard', spock.recovery_conninfo(dsn, 'spock_recovery')) FROM spock.recovery_node;
+        PERFORM spock.recovery_send('spk_guard', format('SELECT spock.recovery_guard(%s, %L)', pg_backend_pid(), wait));
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'this node does not reach itself by its own dsn: a node that is up but silent may hold up this call without limit: %', SQLERRM;
+    END;
+END $$;
+
+-- recovery_guard_end tells whether the guard cancelled. The guard lock must be free.
+CREATE OR REPLACE FUNCTION spock.recovery_guard_end() RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    fired boolean := false;
+BEGIN
+    IF spock.recovery_connected('spk_guard') AND spock.recovery_ready('spk_guard', '2 seconds') THEN
+        SELECT a = 't' INTO fired FROM spock.recovery_result('spk_guard') a;
+    END IF;
+    PERFORM spock.recovery_disconnect('spk_guard');
+    RETURN fired;
+EXCEPTION WHEN OTHERS THEN
+    PERFORM spock.recovery_disconnect('spk_guard');
+    RETURN false; -- it ended before it could
+END $$;
+
+-- recovery_connect opens the named connection anew. Blocks at most some 2 s, on PostgreSQL 15 per address of the
+-- host. From 16 on dblink does not know connect_timeout, but can be cancelled while it connects: a guard does that.
 CREATE OR REPLACE FUNCTION spock.recovery_connect(conn text, dsn text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    why text;
+    guarded CONSTANT boolean := current_setting('server_version_num')::int >= 160000;
+    fired   boolean := false;
+    said    text;
+    why     text;
+    state   text;
 BEGIN
     PERFORM spock.recovery_disconnect(conn);
-    PERFORM dblink_connect(conn, spock.recovery_conninfo(dsn, 'spock_recovery'));
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS why = PG_EXCEPTION_DETAIL;
-    RAISE EXCEPTION 'connecting (%): % %', conn, SQLERRM, regexp_replace(why, '\s+$', '')
-        USING ERRCODE = 'sqlclient_unable_to_establish_sqlconnection';
+    BEGIN
+        BEGIN
+            IF guarded THEN
+                fired := NULL;
+                PERFORM spock.recovery_guard_begin('2 seconds');
+            END IF;
+            PERFORM dblink_connect(conn, spock.recovery_conninfo(dsn, 'spock_recovery'));
+            RAISE SQLSTATE 'SPK00'; -- frees the guard lock, as any error does
+        EXCEPTION WHEN SQLSTATE 'SPK00' THEN
+            NULL;
+        WHEN OTHERS OR query_canceled THEN
+            GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, why = PG_EXCEPTION_DETAIL, state = RETURNED_SQLSTATE;
+        END;
+        fired := coalesce(fired, spock.recovery_guard_end());
+        PERFORM pg_sleep(0); -- here a cancel that came at the last moment is raised
+    EXCEPTION WHEN query_canceled THEN
+        fired := coalesce(fired, spock.recovery_guard_end());
+        IF NOT fired THEN
+            RAISE; -- somebody else meant it
+        END IF;
+    END;
+    IF fired THEN
+        PERFORM spock.recovery_disconnect(conn);
+        RAISE EXCEPTION 'connecting (%): no answer within 2 s', conn USING ERRCODE = 'sqlclient_unable_to_establish_sqlconnection';
+    ELSIF state = '57014' THEN
+        RAISE EXCEPTION '%', said USING ERRCODE = 'query_canceled';
+    ELSIF state IS NOT NULL THEN
+        RAISE EXCEPTION 'connecting (%): % %', conn, said, regexp_replace(why, '\s+$', '')
+            USING ERRCODE = 'sqlclient_unable_to_establish_sqlconnection';
+    END IF;
 END $$;
 
 -- recovery_ready waits until the answer to the last query is there; false after wait. Each look takes in no
@@ -162,8 +231,8 @@ DECLARE
 BEGIN
     FOR f IN SELECT p.oid FROM pg_proc p
               WHERE p.pronamespace = 'spock'::regnamespace
-                AND p.proname IN ('recovery_connected', 'recovery_disconnect', 'recovery_connect', 'recovery_ready',
-                                  'recovery_send', 'recovery_result', 'recovery_ask', 'recovery_ask_peer', 'recovery_changes')
+                AND p.proname IN ('recovery_connected', 'recovery_disconnect', 'recovery_guard_begin', 'recovery_guard_end',
+                                  'recovery_connect', 'recovery_ready', 'recovery_send', 'recovery_result', 'recovery_ask', 'recovery_ask_peer', 'recovery_changes')
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, %I', f, home);
     END LOOP;

@@ -1,6 +1,7 @@
 package sql_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -79,9 +80,12 @@ func TestTracking(t *testing.T) {
 		c := m.connect("n2")
 		defer c.Close(t.Context())
 		advance := func() (string, time.Duration) {
+			t.Helper()
 			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
 			var p string
-			if err := c.QueryRow(t.Context(), "SELECT spock.advance_recovery_slot_to_min_position()::text").Scan(&p); err != nil {
+			if err := c.QueryRow(ctx, "SELECT spock.advance_recovery_slot_to_min_position()::text").Scan(&p); err != nil {
 				t.Fatal(err)
 			}
 			return p, time.Since(began)
