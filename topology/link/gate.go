@@ -36,10 +36,13 @@ type Gate struct {
 // open says that the gate does nothing at all to the bytes.
 func (g Gate) open() bool { return g == Gate{} }
 
+// maxLatency is as good as for ever, and far from what a duration can hold.
+const maxLatency = 24 * time.Hour
+
 // sane takes the meaningless out of a gate: negative values count as none.
 func (g Gate) sane() Gate {
-	g.Latency = max(g.Latency, 0)
-	g.Jitter = max(g.Jitter, 0)
+	g.Latency = min(max(g.Latency, 0), maxLatency)
+	g.Jitter = min(max(g.Jitter, 0), maxLatency)
 	g.Rate = max(g.Rate, 0)
 	g.CutAfter = max(g.CutAfter, 0)
 	return g
