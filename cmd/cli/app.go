@@ -132,7 +132,7 @@ Exit status: 0 pass, 1 findings, 2 could not run, 3 inconclusive.`,
 		return fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.checkCommand(), a.replayCommand(), a.faultsCommand(), a.workloadsCommand(),
-		a.historyCommand(), a.testRecoveryCommand(), a.configCommand(), a.versionCommand(), a.watchdogCommand())
+		a.historyCommand(), a.testRecoveryCommand(), a.configCommand(), a.proxyCommand(), a.versionCommand(), a.watchdogCommand())
 	root.SetHelpCommand(helpCommand())
 	return root
 }
