@@ -37,9 +37,10 @@ type MemoryLimiter interface {
 
 // Pressure is what a limit of memory has done since LimitMemory.
 type Pressure struct {
-	// Hits counts, as the kernel's control group does, how often the limit was reached. Only cgroup v1 counts.
-	Hits int64
-	// OOMs counts how often the container engine reported that the kernel found nothing to free.
+	// MajorFaults counts, as the kernel's control group does, how often a page had to be read from a file before a process
+	// could go on: what the kernel drops to stay below the limit must be read again. A server at rest without a limit has none.
+	MajorFaults int64
+	// OOMs counts how often the container engine reported that the kernel found nothing to drop and killed a process.
 	OOMs int
 }
 
