@@ -35,9 +35,6 @@ func TestPlantedDefects(t *testing.T) {
 	h.limits.quiesce = 5 * time.Second
 	h.limits.rescue, h.limits.attempt = 12*time.Second, 10*time.Second
 	ctx := context.Background()
-	if _, err := makeRunDir(cfg.Dir); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		if err := h.close(false); err != nil {
 			t.Error(err)

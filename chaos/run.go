@@ -59,14 +59,13 @@ func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
 	if err != nil {
 		return err
 	}
-	unmake, err := makeRunDir(cfg.Dir)
-	if err != nil {
+	if err := checkRunDir(cfg.Dir); err != nil {
 		return &UsageError{err}
 	}
 	h := &harness{cfg: cfg, deps: deps, limits: defaultLimits(), started: deps.Clock()}
 	if err := h.setUp(ctx, extra); err != nil {
 		// Nothing half-made is left: there was no round.
-		err = errors.Join(err, h.close(false), unmake())
+		err = errors.Join(err, h.close(false))
 		if ctx.Err() != nil {
 			return ErrInterrupted
 		}

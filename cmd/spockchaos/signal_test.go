@@ -79,20 +79,41 @@ func TestInterruptSetUp(t *testing.T) {
 	}
 }
 
+// TestInterruptSetUpTwice sends a second SIGINT while a run is being set up: the program ends at once, and nothing is left.
+func TestInterruptSetUpTwice(t *testing.T) {
+	t.Parallel()
+	above := t.TempDir()
+	dir := filepath.Join(above, "runs", "first")
+	p := start(t, runArgs(dir)...)
+	p.until("there is something in the run directory", func() bool {
+		_, err := os.Stat(filepath.Join(dir, rundir.ClusterFile))
+		return err == nil
+	})
+	p.interruptTwice()
+	p.gone(20 * time.Second)
+	absent(t, filepath.Join(above, "runs"))
+}
+
 // TestInterruptTwice sends a second SIGINT after the first: the program ends at once, and its servers do.
 func TestInterruptTwice(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "run")
 	p := start(t, runArgs(dir)...)
 	p.untilChaos(dir)
+	p.interruptTwice()
+	p.gone(10 * time.Second)
+	absent(t, filepath.Join(dir, rundir.ClusterFile))
+}
+
+// interruptTwice sends SIGINT until the program ends at once.
+func (p *invocation) interruptTwice() {
+	p.t.Helper()
 	p.signal(os.Interrupt)
 	p.until("the first signal is answered", func() bool { return strings.Contains(p.out.both(), "again to stop at once") })
 	p.signal(os.Interrupt)
 	if status := p.wait(2 * time.Second); status != 130 {
-		t.Errorf("exit status %d, want 130", status)
+		p.t.Errorf("exit status %d, want 130", status)
 	}
-	p.gone(10 * time.Second)
-	absent(t, filepath.Join(dir, rundir.ClusterFile))
 }
 
 // TestKilled kills the program itself: its servers end all the same, and what it had written is judged.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -59,16 +60,30 @@ func Read(dir string) (File, error) {
 	return f, nil
 }
 
-// Writer keeps cluster.json of a run directory up to date. It is safe for concurrent use; the zero value writes nowhere.
+// Writer keeps cluster.json of a run directory up to date. The file is the first thing in there: the directory comes
+// with it, and goes with it if nothing else has come. It is safe for concurrent use; the zero value writes nowhere.
 type Writer struct {
-	dir string
+	dir  string
+	made []string // of dir and its parents those that were not there, the innermost first
 
 	mu   sync.Mutex
 	gone bool
 }
 
 // NewWriter is for the run directory dir; "" writes nowhere.
-func NewWriter(dir string) *Writer { return &Writer{dir: dir} }
+func NewWriter(dir string) *Writer {
+	w := &Writer{dir: dir}
+	if dir == "" {
+		return w
+	}
+	for d := filepath.Clean(dir); d != filepath.Dir(d); d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		w.made = append(w.made, d)
+	}
+	return w
+}
 
 // Path of the file, "" for nowhere.
 func (w *Writer) Path() string {
@@ -76,6 +91,23 @@ func (w *Writer) Path() string {
 		return ""
 	}
 	return filepath.Join(w.dir, rundir.ClusterFile)
+}
+
+// Paths are what is to be removed when the cluster is gone, by their absolute names and in this order: the file, and
+// those directories that came with it, unless there is something else in them by then.
+func (w *Writer) Paths() ([]string, error) {
+	if w.dir == "" {
+		return nil, nil
+	}
+	var paths []string
+	for _, p := range append([]string{w.Path()}, w.made...) {
+		path, err := filepath.Abs(p)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
 }
 
 // Write replaces the file, unless it was removed.
@@ -92,6 +124,9 @@ func (w *Writer) Write(f File) error {
 	if w.gone {
 		return nil
 	}
+	if err := os.MkdirAll(w.dir, 0o755); err != nil {
+		return err
+	}
 	// Through a new file, so that a reader never sees half of it.
 	tmp := filepath.Join(w.dir, "."+rundir.ClusterFile+".tmp")
 	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
@@ -100,7 +135,7 @@ func (w *Writer) Write(f File) error {
 	return os.Rename(tmp, w.Path())
 }
 
-// Remove removes the file for good.
+// Remove removes the file for good, and the directories that came with it if they are empty.
 func (w *Writer) Remove() error {
 	if w.dir == "" {
 		return nil
@@ -108,8 +143,13 @@ func (w *Writer) Remove() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.gone = true
-	if err := os.Remove(w.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(w.Path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	for _, d := range w.made {
+		if os.Remove(d) != nil {
+			break // it is in use
+		}
 	}
 	return nil
 }

@@ -116,10 +116,11 @@ func (c *Cluster) makeRoot() error {
 		return err
 	}
 	c.watchdog.Tell(WatchdogEnd, root)
-	if path := c.file.Path(); path != "" {
-		if path, err = filepath.Abs(path); err != nil {
-			return err
-		}
+	paths, err := c.file.Paths()
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
 		c.watchdog.TellFile(path)
 	}
 	return nil

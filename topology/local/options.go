@@ -24,7 +24,8 @@ const MaxNodes = 9
 
 // Options say what cluster New makes.
 type Options struct {
-	// Dir is where cluster.json goes while the cluster is up; "" for nowhere.
+	// Dir is where cluster.json goes while the cluster is up; "" for nowhere. It is made for it if it is not there,
+	// and goes with it if nothing else is in it then.
 	Dir string
 	// Nodes is how many there are: n1 to nN.
 	Nodes int

@@ -24,7 +24,7 @@ type message struct {
 }
 
 const (
-	opFile = "file" // a file that is removed last (cluster.json)
+	opFile = "file" // a file that is removed last (cluster.json), or a directory if it is empty
 	opDone = "done" // everything is gone, or is to stay: end without doing anything
 )
 
@@ -100,7 +100,7 @@ func Start(argv []string) (*Watchdog, error) {
 // Tell names something that is to be ended, and by which of the Ends.
 func (w *Watchdog) Tell(end, what string) { w.tell(message{Op: end, What: what}) }
 
-// TellFile names a file, by its absolute path, that goes with the rest.
+// TellFile names a file, by its absolute path, that goes with the rest; or a directory, that goes if it is empty.
 func (w *Watchdog) TellFile(path string) { w.tell(message{Op: opFile, What: path}) }
 
 func (w *Watchdog) tell(m message) {
