@@ -43,6 +43,8 @@ type Deps struct {
 	Version string // of this program
 	// WatchdogCommand starts local.WatchdogMain in a process of its own: argv.
 	WatchdogCommand []string
+	// Begun is called when the cluster is up: all that the user named was found. Its error ends the run. nil for none.
+	Begun func() error
 	// Status is called a few times a second, from one goroutine; nil for none.
 	Status func(Status)
 	// RoundDone is called in a round's check phase, when its files are complete: cmd saves

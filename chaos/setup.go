@@ -35,6 +35,11 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 	if h.cluster, h.engine, err = BringUp(ctx, h.cfg, h.deps); err != nil {
 		return err
 	}
+	if h.deps.Begun != nil {
+		if err := h.deps.Begun(); err != nil {
+			return err
+		}
+	}
 	engineVersion, err := EngineVersion(ctx, h.cluster, h.engine)
 	if err != nil {
 		return err

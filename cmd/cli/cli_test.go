@@ -67,6 +67,9 @@ func newBench(t *testing.T) *bench {
 		RandomSeed: func() uint64 { return 4711 }, Executable: "/bin/spockchaos", Version: "v0",
 		Run: func(_ context.Context, cfg chaos.Config, deps chaos.Deps) error {
 			b.got = append(b.got, cfg)
+			if err := deps.Begun(); err != nil {
+				return err
+			}
 			spec := b.spec
 			spec.Seed = cfg.Seed
 			if _, err := reportstest.Write(cfg.Dir, spec); err != nil {
@@ -331,6 +334,9 @@ func TestRunThatCouldNotBegin(t *testing.T) {
 	}
 	if got := b.err.String(); got != "spockchaos: no pglogical in /usr/lib/postgresql/15\n" {
 		t.Errorf("message %q", got)
+	}
+	if got := b.out.String(); got != "" {
+		t.Errorf("a run that did not begin says %q on standard output", got)
 	}
 }
 

@@ -60,9 +60,6 @@ func (a *App) run(ctx context.Context, set *config.Set, replay string) (*reports
 	if err := checkRunDir(dir); err != nil {
 		return nil, err
 	}
-	if _, err := fmt.Fprintf(a.Stdout, "seed %d\n", s.Seed.Value); err != nil {
-		return nil, fmt.Errorf("writing to standard output: %w", err)
-	}
 	out := a.newOutput(*s)
 	defer out.close()
 	signals := a.watchSignals(ctx, out.notice, "healing, stopping the cluster, checking what there is")
@@ -73,7 +70,13 @@ func (a *App) run(ctx context.Context, set *config.Set, replay string) (*reports
 	deps := chaos.Deps{
 		Log: out.log, Clock: a.Clock, Version: a.Version,
 		WatchdogCommand: []string{a.Executable, "watchdog"},
-		RoundDone:       func(_ context.Context, number int) { judge.round(ctx, number) },
+		Begun: func() error {
+			if _, err := fmt.Fprintf(a.Stdout, "seed %d\n", s.Seed.Value); err != nil {
+				return fmt.Errorf("writing to standard output: %w", err)
+			}
+			return nil
+		},
+		RoundDone: func(_ context.Context, number int) { judge.round(ctx, number) },
 	}
 	if out.screen != nil {
 		deps.Status = out.screen.Show

@@ -63,6 +63,9 @@ func TestCannotRun(t *testing.T) {
 			p := start(t, append(runArgs(dir), test.flag, test.value)...)
 			status := p.wait(startLimit)
 			refused(t, status, p.out.stderr.String(), test.value)
+			if out := p.out.stdout.String(); out != "" {
+				t.Errorf("standard output %q", out)
+			}
 			p.gone(0)
 			absent(t, dir)
 			if b, err := os.ReadFile(file); err != nil || string(b) != "hello\n" {
