@@ -62,6 +62,9 @@ func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
 	if err := checkRunDir(cfg.Dir); err != nil {
 		return &UsageError{err}
 	}
+	if r, ok := plan(1); ok && r.Note != "" {
+		deps.Log.Warn(r.Note)
+	}
 	h := &harness{cfg: cfg, deps: deps, limits: defaultLimits(), started: deps.Clock()}
 	if err := h.setUp(ctx, extra); err != nil {
 		// Nothing half-made is left: there was no round.

@@ -103,7 +103,11 @@ func runReasons(run rundir.Run, rounds []evidence) []string {
 	if effects == 0 {
 		out = append(out, "No fault took effect.")
 	}
-	if replayed == 0 {
+	switch {
+	case replayed > 0:
+	case len(run.Nodes) == 2:
+		out = append(out, "With two nodes no rescue can be tested: the loss of one leaves one survivor and nobody for it to lag behind. Use 3 nodes or more.")
+	default:
 		out = append(out, "No rescue had a transaction to replay in a complete round that lost a node.")
 	}
 	if durable == 0 {

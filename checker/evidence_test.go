@@ -44,6 +44,10 @@ func TestVerdictNeedsEvidence(t *testing.T) {
 		{"nothing to replay", func(w *world) { w.rescues[0].Transactions = 0 }, Inconclusive, "replay"},
 		{"no rescue", func(w *world) { w.rescues = nil }, Inconclusive, "replay"},
 		{"only crashes", func(w *world) { w.crash() }, Inconclusive, "replay"},
+		{"two nodes", func(w *world) {
+			w.run.Nodes = w.run.Nodes[:2]
+			w.crash().blind("n3", 0, 60)
+		}, Inconclusive, "two nodes"},
 		{"no sample", func(w *world) { w.samples = nil }, Inconclusive, "no sample"},
 		{"no durable observation", func(w *world) { w.observations[0].Durable = false }, Inconclusive, "durable"},
 		{"a failed observation is none", func(w *world) { w.observations[0].Error = "x" }, Inconclusive, "durable"},

@@ -31,7 +31,7 @@ func Draw(seed uint64, number int, cfg Config) (Round, error) {
 	}
 	if len(cfg.Nodes) == 2 {
 		d.round.Kind = rundir.KindCrash
-		d.round.Note = "two nodes leave one survivor and nobody for it to lag behind: every round is a crash round"
+		d.round.Note = "two nodes leave one survivor and nobody for it to lag behind: every round is a crash round and no rescue is tested, so the verdict cannot be pass; use 3 nodes or more"
 	}
 	if d.round.Kind == rundir.KindLoss {
 		d.loss()
