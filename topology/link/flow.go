@@ -25,7 +25,6 @@ type flow struct {
 	ended bool      // the sender's end of file was taken
 
 	interrupted bool
-	abandoned   bool // what is held is dropped and what comes as well, see abandon
 
 	// The head's first granted bytes may go at grantAt; bought under grantBy.
 	granted int
@@ -37,10 +36,6 @@ type flow struct {
 // it again; what is queued stays then. Nothing here makes Toxiproxy do so, but its contract allows it.
 func (f *flow) run(stub *toxics.ToxicStub) (over bool) {
 	f.interrupted = false
-	if f.abandoned {
-		f.abandon(stub)
-		return !f.interrupted
-	}
 	for {
 		s := f.valve.current.Load()
 		var more bool
@@ -220,19 +215,15 @@ func (f *flow) cut(stub *toxics.ToxicStub) bool {
 }
 
 // abandon drops what is held and takes chunks until the input ends, so that
-// Toxiproxy's goroutines before us, which know no way to give up sending, can end. Only then is the
-// output closed: an interruption may put another one in its place until then.
+// Toxiproxy's goroutines before us, which know no way to give up sending, can end. The output is closed
+// first, since after a cut it is what closes the sockets; from then on Toxiproxy no longer interrupts.
 func (f *flow) abandon(stub *toxics.ToxicStub) bool {
 	f.valve.held.Add(-int64(f.held))
-	f.held, f.queue, f.abandoned = 0, nil, true
-	for !f.ended {
-		select {
-		case _, ok := <-stub.Input:
-			f.ended = !ok
-		case <-stub.Interrupt:
-			return f.interrupt()
-		}
-	}
+	f.held, f.queue = 0, nil
 	stub.Close()
+	for !f.ended {
+		_, ok := <-stub.Input
+		f.ended = !ok
+	}
 	return false
 }

@@ -384,6 +384,29 @@ func TestCutAfter(t *testing.T) {
 	expect(t, sc, "0123456789abcdef")
 }
 
+// A sender that never pauses does not keep its connection from being cut.
+func TestCutAfterOfASenderThatNeverPauses(t *testing.T) {
+	s := newServer(t)
+	l := newLink(t, s)
+	c, sc := dial(t, l, s)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			buf := make([]byte, 64<<10)
+			for {
+				if _, err := c.Write(buf); err != nil {
+					return
+				}
+			}
+		})
+	}
+	_, _ = io.ReadFull(sc, make([]byte, 1<<20))
+	l.Set(Upstream, Gate{CutAfter: 1 << 20})
+	_, _ = io.Copy(io.Discard, sc)
+	eventually(t, "the connection is gone", func() bool { return l.Stats().Open == 0 })
+	wg.Wait()
+}
+
 func TestReset(t *testing.T) {
 	s := newServer(t)
 	l := newLink(t, s)

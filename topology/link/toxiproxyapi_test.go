@@ -305,3 +305,71 @@ func TestToxiproxyAPIDoesNotHangOnAPeerThatDoesNotRead(t *testing.T) {
 	send(t, conn, "again")
 	expect(t, sc, "again")
 }
+
+// Toxics come and go while connections do: nothing hangs, panics or is left behind.
+func TestToxiproxyAPIStorm(t *testing.T) {
+	s := newServer(t)
+	l, c := apiLink(t, s, stuckAfter)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, stream := range []string{"upstream", "downstream"} {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				kind := []string{"latency", "bandwidth", "limit_data", "timeout"}[i%4]
+				attrs := []toxiclient.Attributes{{"latency": 1}, {"rate": 100000}, {"bytes": 5000}, {"timeout": 2}}[i%4]
+				if _, err := proxyOf(t, c).AddToxic("t_"+stream, kind, stream, 1, attrs); err != nil {
+					t.Error(err)
+				}
+				if err := proxyOf(t, c).RemoveToxic("t_" + stream); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		r := rand.New(rand.NewPCG(8, 9))
+		for ctx.Err() == nil {
+			l.Set(Direction(r.IntN(2)), []Gate{{}, {Latency: time.Millisecond}, {CutAfter: 10_000}, {Stall: true}}[r.IntN(4)])
+			if r.IntN(4) == 0 {
+				_, _ = l.Reset(ctx)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		l.Heal()
+	})
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				conn, err := net.DialTimeout("tcp", l.Addr(), wait)
+				if err != nil {
+					continue // a reset was faster
+				}
+				_ = conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
+				_, _ = conn.Write(make([]byte, 20_000))
+				_, _ = conn.Read(make([]byte, 100))
+				_ = conn.Close()
+			}
+		})
+	}
+	wg.Go(func() {
+		var readers sync.WaitGroup
+		defer readers.Wait()
+		for ctx.Err() == nil {
+			select {
+			case sc := <-s.conns:
+				readers.Go(func() {
+					_ = sc.SetDeadline(time.Now().Add(wait))
+					_, _ = io.Copy(sc, sc)
+					_ = sc.Close()
+				})
+			case <-ctx.Done():
+			}
+		}
+	})
+	wg.Wait()
+	if n, err := l.Reset(t.Context()); err != nil {
+		t.Errorf("%d connections, %v", n, err)
+	}
+	eventually(t, "all connections are gone", func() bool { return l.Stats().Open == 0 })
+}
