@@ -19,15 +19,6 @@ import (
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 )
 
-const (
-	// limit of every wait for what replication or a manager brings about.
-	limit = 90 * time.Second
-	// pollEvery is how often a wait asks.
-	pollEvery = 50 * time.Millisecond
-	// wakeAfter is how long an enabled subscription may be without an apply worker, as in a run (docs/findings.md, 1).
-	wakeAfter = 6 * time.Second
-)
-
 const tables = `
 CREATE TABLE item (id int PRIMARY KEY, v text, n bigint);
 CREATE TABLE event (a int, b text);
@@ -66,11 +57,7 @@ type mesh struct {
 func newMesh(t testing.TB, n int) *mesh {
 	t.Helper()
 	m := &mesh{t: t, cluster: localtest.Start(t, n), engine: pglogical.New(), down: map[string]bool{}, conns: map[string]*pgx.Conn{}}
-	t.Cleanup(func() {
-		for node := range m.conns {
-			m.disconnect(node)
-		}
-	})
+	t.Cleanup(func() { m.disconnect(m.names...) })
 	for _, node := range m.cluster.Nodes() {
 		m.names = append(m.names, node.Name())
 	}
@@ -96,24 +83,56 @@ func newMesh(t testing.TB, n int) *mesh {
 	return m
 }
 
+// fresh is the mesh as save left it, for one test.
+func (m *mesh) fresh(t *testing.T) *mesh {
+	t.Helper()
+	if err := m.cluster.Restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f := &mesh{t: t, cluster: m.cluster, engine: m.engine, names: m.names, down: map[string]bool{}, conns: map[string]*pgx.Conn{}}
+	t.Cleanup(func() {
+		f.disconnect(f.names...)
+		for _, n := range f.cluster.Nodes() {
+			if t.Failed() {
+				s, _ := n.Log(3000)
+				t.Logf("the log of %s ends:\n%s", n.Name(), s)
+			}
+		}
+	})
+	f.level(f.names...)
+	return f
+}
+
+// save keeps the mesh as fresh will give it out.
+func (m *mesh) save() {
+	m.t.Helper()
+	m.disconnect(m.names...)
+	if err := m.cluster.Save(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// on runs f in a session of its own.
+func (m *mesh) on(ctx context.Context, node string, f func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	c, err := pgx.Connect(ctx, m.dsn(node))
+	if err != nil {
+		return fmt.Errorf("%s: %w", node, err)
+	}
+	defer closeConn(c)
+	if err := f(ctx, c); err != nil {
+		return fmt.Errorf("%s: %w", node, err)
+	}
+	return nil
+}
+
 // each runs f on every node at once.
 func (m *mesh) each(f func(context.Context, *pgx.Conn) error) {
 	m.t.Helper()
 	g, ctx := errgroup.WithContext(m.t.Context())
 	for _, node := range m.names {
-		g.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, time.Minute)
-			defer cancel()
-			c, err := pgx.Connect(ctx, m.dsn(node))
-			if err != nil {
-				return fmt.Errorf("%s: %w", node, err)
-			}
-			defer closeConn(c)
-			if err := f(ctx, c); err != nil {
-				return fmt.Errorf("%s: %w", node, err)
-			}
-			return nil
-		})
+		g.Go(func() error { return m.on(ctx, node, f) })
 	}
 	if err := g.Wait(); err != nil {
 		m.t.Fatal(err)
@@ -176,10 +195,12 @@ func (m *mesh) connect(node string) *pgx.Conn {
 	return c
 }
 
-func (m *mesh) disconnect(node string) {
-	if c := m.conns[node]; c != nil {
-		delete(m.conns, node)
-		closeConn(c)
+func (m *mesh) disconnect(nodes ...string) {
+	for _, node := range nodes {
+		if c := m.conns[node]; c != nil {
+			delete(m.conns, node)
+			closeConn(c)
+		}
 	}
 }
 
@@ -194,22 +215,19 @@ func closeConn(c *pgx.Conn) {
 func (m *mesh) run(node string, statements ...string) {
 	m.t.Helper()
 	if err := m.try(node, statements...); err != nil {
-		m.t.Fatalf("%s: %v", node, err)
+		m.t.Fatal(err)
 	}
 }
 
 func (m *mesh) try(node string, statements ...string) error {
-	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 2*time.Minute)
-	defer cancel()
-	c := m.connect(node)
-	defer closeConn(c)
-	for _, q := range statements {
-		if _, err := c.PgConn().Exec(ctx, q).ReadAll(); err != nil {
-			return fmt.Errorf("%.80s: %w", q, err)
+	return m.on(m.t.Context(), node, func(ctx context.Context, c *pgx.Conn) error {
+		for _, q := range statements {
+			if _, err := c.PgConn().Exec(ctx, q).ReadAll(); err != nil {
+				return fmt.Errorf("%.80s: %w", q, err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // get is a query's one value as text; "" for null.
@@ -239,120 +257,6 @@ func (m *mesh) tryGet(node, query string) (string, error) {
 		return "", err
 	}
 	return *v, nil
-}
-
-// until asks done until it says true, and restarts subscriptions that the engine left without a worker; false after the limit.
-func (m *mesh) until(done func() bool) bool {
-	m.t.Helper()
-	w := waker{m: m, idle: map[[2]string]time.Time{}}
-	for deadline := time.Now().Add(limit); !done(); time.Sleep(pollEvery) {
-		if time.Now().After(deadline) {
-			return false
-		}
-		w.look()
-	}
-	return true
-}
-
-// waker does in a long wait what a run does when it quiesces: docs/findings.md, 1.
-type waker struct {
-	m    *mesh
-	next time.Time
-	idle map[[2]string]time.Time // by subscriber and provider: since when it has no apply worker
-}
-
-func (w *waker) look() {
-	w.m.t.Helper()
-	if time.Now().Before(w.next) {
-		return
-	}
-	w.next = time.Now().Add(time.Second)
-	for _, node := range w.m.names {
-		if w.m.down[node] {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(w.m.t.Context(), 20*time.Second)
-		if err := w.lookAt(ctx, node); err != nil {
-			w.m.t.Logf("looking at the subscriptions of %s: %v", node, err)
-		}
-		cancel()
-	}
-}
-
-func (w *waker) lookAt(ctx context.Context, node string) error {
-	w.m.t.Helper()
-	c, err := pgx.Connect(ctx, w.m.dsn(node))
-	if err != nil {
-		return err
-	}
-	defer closeConn(c)
-	subs, err := w.m.engine.Subscriptions(ctx, c)
-	if err != nil {
-		return err
-	}
-	for _, s := range subs {
-		pair := [2]string{node, s.Provider}
-		pids, err := w.m.engine.ApplyWorkers(ctx, c, s.Provider)
-		if err != nil {
-			return err
-		}
-		since, seen := w.idle[pair]
-		switch {
-		case s.Status == "disabled" || w.m.down[s.Provider] || len(pids) > 0:
-			delete(w.idle, pair)
-		case !seen:
-			w.idle[pair] = time.Now()
-		case time.Since(since) > wakeAfter:
-			delete(w.idle, pair)
-			w.m.t.Logf("the subscription of %s to %s had no apply worker for %v (docs/findings.md, 1): it is restarted", node, s.Provider, time.Since(since))
-			if err := engine.Restart(ctx, w.m.engine, c, s.Provider); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// await waits until a query says true.
-func (m *mesh) await(node, query string) {
-	m.t.Helper()
-	var v string
-	var err error
-	if !m.until(func() bool { v, err = m.tryGet(node, query); return v == "true" }) {
-		m.t.Fatalf("%s: never true: %s (last %q, %v)", node, query, v, err)
-	}
-}
-
-func (m *mesh) advance(node string) string {
-	m.t.Helper()
-	return m.get(node, "SELECT spock.advance_recovery_slot_to_min_position()")
-}
-
-// level lets the managers of nodes run until each slot has passed what its WAL held at the call.
-func (m *mesh) level(nodes ...string) {
-	m.t.Helper()
-	for _, n := range nodes {
-		m.passes(n, m.get(n, "SELECT pg_current_wal_lsn()"), nodes...)
-	}
-}
-
-// passes lets the managers of running run until the slot of node has reached lsn.
-func (m *mesh) passes(node, lsn string, running ...string) {
-	m.t.Helper()
-	if m.until(func() bool {
-		for _, r := range running {
-			m.advance(r)
-		}
-		return m.get(node, fmt.Sprintf("SELECT confirmed_flush_lsn >= '%s' FROM pg_replication_slots WHERE slot_name = spock.recovery_slot_name()", lsn)) == "true"
-	}) {
-		return
-	}
-	m.t.Errorf("the slot of %s never passed %s: %s", node, lsn, m.get(node, "SELECT to_jsonb(s) FROM spock.get_recovery_slot_status() s"))
-	for _, r := range running {
-		m.t.Errorf("%s: subscriptions %s, slots %s", r, m.get(r, "SELECT jsonb_agg(s) FROM pglogical.show_subscription_status() s"),
-			m.get(r, "SELECT jsonb_agg(s) FROM pg_replication_slots s"))
-	}
-	m.t.FailNow()
 }
 
 func (m *mesh) disable(node, provider string) {
@@ -398,14 +302,18 @@ func (m *mesh) rescue(coordinator, call string) (warnings []string, err error) {
 	return warnings, err
 }
 
-// lacking makes target lag behind source by what write does on failed, then loses failed.
-func (m *mesh) lacking(failed, source string, targets []string, write ...string) {
+// lacking makes targets lag behind the other survivors by what write does on failed, then loses failed.
+func (m *mesh) lacking(failed string, targets []string, write ...string) {
 	m.t.Helper()
 	for _, target := range targets {
 		m.disable(target, failed)
 	}
 	m.run(failed, write...)
 	m.run(failed, "INSERT INTO item VALUES (2000000000, 'last')")
-	m.await(source, "SELECT count(*) = 1 FROM item WHERE id = 2000000000")
+	for _, n := range m.names { // who still reads from it has it all
+		if n != failed && m.get(n, fmt.Sprintf("SELECT enabled FROM spock.recovery_peer WHERE peer_node = '%s'", failed)) == "true" {
+			m.await(n, "SELECT count(*) = 1 FROM item WHERE id = 2000000000")
+		}
+	}
 	m.lose(failed)
 }

@@ -81,10 +81,9 @@ func (m *mesh) clean(t *testing.T, node, failed string) {
 	}
 }
 
-func TestRescue(t *testing.T) {
-	m := newMesh(t, 3)
+func testRescue(t *testing.T, m *mesh) {
 	fill(m)
-	m.lacking("n1", "n2", []string{"n3"}, lost...)
+	m.lacking("n1", []string{"n3"}, lost...)
 	if m.digest("n2") == m.digest("n3") {
 		t.Fatal("n3 does not lag: the test tests nothing")
 	}
@@ -144,8 +143,7 @@ func TestRescue(t *testing.T) {
 }
 
 // The target's own newer rows win; rows in the way of an insert go if they are older.
-func TestRescueConflicts(t *testing.T) {
-	m := newMesh(t, 3)
+func testRescueConflicts(t *testing.T, m *mesh) {
 	fill(m)
 	m.disable("n3", "n1")
 	m.run("n1", "UPDATE item SET v = 'n1' WHERE id <= 4", "DELETE FROM item WHERE id = 5", "INSERT INTO item VALUES (7001, 'n1'), (7002, 'n1')",
@@ -158,7 +156,7 @@ func TestRescueConflicts(t *testing.T) {
 	}
 	m.run("n3", "UPDATE item SET v = 'newer' WHERE id IN (1, 5)", "INSERT INTO item VALUES (7001, 'newer')", "DELETE FROM item WHERE id = 2",
 		"INSERT INTO ident (id, v, uq) OVERRIDING SYSTEM VALUE VALUES (9999, 'newer', 500)")
-	m.lacking("n1", "n2", nil)
+	m.lacking("n1", nil)
 	m.run("n3", m.call("n1", "n2", "n3", ""))
 	got := m.get("n3", "SELECT string_agg(id || '=' || v, ' ' ORDER BY id) FROM item WHERE id IN (1, 2, 3, 5, 6, 7001, 7002, 7100)")
 	want := "1=newer 2=n1 3=n1 5=newer 7001=newer 7002=n1 7100=old 6"
@@ -174,8 +172,7 @@ func TestRescueConflicts(t *testing.T) {
 }
 
 // skip_lsn leaves out one transaction, stop_lsn ends after one.
-func TestRescueSkipAndStop(t *testing.T) {
-	m := newMesh(t, 3)
+func testRescueSkipAndStop(t *testing.T, m *mesh) {
 	fill(m)
 	m.disable("n3", "n1")
 	var at []string
@@ -184,7 +181,7 @@ func TestRescueSkipAndStop(t *testing.T) {
 		m.await("n2", fmt.Sprintf("SELECT v = 'step %d' FROM item WHERE id = %d", i, i))
 		at = append(at, m.get("n2", "SELECT remote_lsn FROM spock.recovery_progress() WHERE origin_node = 'n1'"))
 	}
-	m.lacking("n1", "n2", nil)
+	m.lacking("n1", nil)
 	show := func() string {
 		return m.get("n3", "SELECT string_agg(v, ', ' ORDER BY id) FROM item WHERE id <= 4")
 	}
@@ -201,11 +198,10 @@ func TestRescueSkipAndStop(t *testing.T) {
 	}
 }
 
-// TestRescueInterrupted kills the coordinator's or the target's session at every step of one rescue, then lets it end.
-func TestRescueInterrupted(t *testing.T) {
-	m := newMesh(t, 3)
+// testRescueInterrupted kills the coordinator's or the target's session at every step of one rescue, then lets it end.
+func testRescueInterrupted(t *testing.T, m *mesh) {
 	fill(m)
-	m.lacking("n1", "n2", []string{"n3"}, append(lost, many...)...)
+	m.lacking("n1", []string{"n3"}, append(lost, many...)...)
 	// hold(lock) makes a step wait while the test has that lock.
 	m.run("n3", `CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
@@ -352,8 +348,7 @@ func TestRescueTwoTargets(t *testing.T) {
 	m.disable("n3", "n1")
 	m.run("n1", "UPDATE item SET v = 'first' WHERE id <= 20")
 	m.await("n4", "SELECT v = 'first' FROM item WHERE id = 20")
-	m.lacking("n1", "n2", []string{"n4"}, lost...)
-	m.await("n5", "SELECT count(*) = 1 FROM item WHERE id = 2000000000")
+	m.lacking("n1", []string{"n4"}, lost...)
 	if warnings, err := m.rescue("n5", m.call("n1", "n2", "n3", "")); err != nil || len(warnings) > 0 {
 		t.Errorf("rescue of n3: %v, warnings %q", err, warnings)
 	}
@@ -383,8 +378,7 @@ func TestRescueTwoTargets(t *testing.T) {
 
 // pglogical cannot apply to a table with REPLICA IDENTITY FULL, other engines can: here the
 // failed node's transactions are made on the source by a session with its origin.
-func TestRescueIdentityFull(t *testing.T) {
-	m := newMesh(t, 3)
+func testRescueIdentityFull(t *testing.T, m *mesh) {
 	m.run("n1", before...)
 	m.run("n1", `INSERT INTO nokey SELECT i % 5, '{"b":  1}', 'x', i % 2 = 0 FROM generate_series(1, 20) i`)
 	for _, n := range []string{"n2", "n3"} {

@@ -14,13 +14,6 @@ import (
 // lsn writes a small number as PostgreSQL does.
 func lsn(n int) string { return fmt.Sprintf("0/%X", n) }
 
-// TestInOneSession is what a server answers without its peers.
-func TestInOneSession(t *testing.T) {
-	m := newMesh(t, 2)
-	t.Run("advance rule", func(t *testing.T) { testAdvanceRule(t, m) })
-	t.Run("recovery slot name", func(t *testing.T) { testRecoverySlotName(t, m) })
-}
-
 // testAdvanceRule holds spock.recovery_allows against histories of an origin: whatever it allows, no
 // transaction that the peer lacks was committed before it, and it allows everything when the peer lacks nothing.
 func testAdvanceRule(t *testing.T, m *mesh) {

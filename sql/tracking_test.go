@@ -16,8 +16,7 @@ func (m *mesh) position(node string) string {
 	return m.get(node, "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = spock.recovery_slot_name()")
 }
 
-func TestTracking(t *testing.T) {
-	m := newMesh(t, 3)
+func testTracking(t *testing.T, m *mesh) {
 	m.run("n1", "INSERT INTO item VALUES (1, 'a')")
 	m.level(m.names...) // idle origins do not hold a slot: only n1 wrote anything
 
