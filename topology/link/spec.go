@@ -49,42 +49,52 @@ func ParseSpec(text string) (Spec, error) {
 }
 
 func parseSpec(text string) (Spec, error) {
-	values := map[string]string{}
+	var s Spec
+	given := map[string]bool{}
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(pair, "=")
-		switch {
-		case !ok:
+		if !ok {
 			return Spec{}, fmt.Errorf("%q is not key=value, as in from=n2,to=n1,listen=6001,server=n1:5432,delay=30ms", pair)
-		case values[key] != "":
+		}
+		if given[key] {
 			return Spec{}, fmt.Errorf("%s is given twice", key)
-		case value == "":
-			return Spec{}, fmt.Errorf("%s is empty", key)
 		}
-		values[key] = value
-	}
-	s := Spec{From: values["from"], To: values["to"], Server: values["server"]}
-	var err error
-	for key, value := range values {
-		switch key {
-		case "from", "to", "server":
-		case "listen":
-			if s.Port, err = strconv.Atoi(value); err != nil || s.Port == 0 {
-				return Spec{}, fmt.Errorf("listen is %q, must be a port", value)
-			}
-		case "delay":
-			if s.Delay, err = time.ParseDuration(value); err != nil {
-				return Spec{}, fmt.Errorf("delay is %q, must be a duration such as 30ms", value)
-			}
-		default:
-			return Spec{}, fmt.Errorf("unknown key %q; there are from, to, listen, server, delay", key)
+		if err := s.set(key, value); err != nil {
+			return Spec{}, err
 		}
+		given[key] = true
 	}
 	for _, key := range []string{"from", "to", "listen", "server"} {
-		if values[key] == "" {
+		if !given[key] {
 			return Spec{}, fmt.Errorf("%s is missing", key)
 		}
 	}
-	return s, s.check()
+	if err := s.check(); err != nil {
+		return Spec{}, err
+	}
+	return s, nil
+}
+
+func (s *Spec) set(key, value string) (err error) {
+	switch key {
+	case "from":
+		s.From = value
+	case "to":
+		s.To = value
+	case "server":
+		s.Server = value
+	case "listen":
+		if s.Port, err = strconv.Atoi(value); err != nil || s.Port == 0 {
+			return fmt.Errorf("listen is %q, must be a port", value)
+		}
+	case "delay":
+		if s.Delay, err = time.ParseDuration(value); err != nil {
+			return fmt.Errorf("delay is %q, must be a duration such as 30ms", value)
+		}
+	default:
+		return fmt.Errorf("unknown key %q; there are from, to, listen, server, delay", key)
+	}
+	return nil
 }
 
 func (s Spec) check() error {

@@ -27,8 +27,9 @@ func TestParseSpec(t *testing.T) {
 		good + ",":                               "not key=value",
 		good + ",delay":                          "not key=value",
 		good + ",from=n3":                        "from is given twice",
-		good + ",delay=":                         "delay is empty",
+		good + ",delay=":                         "must be a duration",
 		good + ",delay=30":                       "must be a duration",
+		"from=,to=n1,listen=1,server=n1:1":       `"" is no name of a node`,
 		good + ",delay=-1ms":                     "from 0 to 1m0s",
 		good + ",delay=2m":                       "from 0 to 1m0s",
 		good + ",via=n3":                         `unknown key "via"`,
@@ -55,6 +56,7 @@ func FuzzParseSpec(f *testing.F) {
 	f.Add("from=client,to=n1,listen=6001,server=n1:5432,delay=30ms")
 	f.Add("from=n2,to=n1,listen=1,server=[::1]:1")
 	f.Add("delay=1h,,=")
+	f.Add("a\nkey=")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := ParseSpec(text)
 		if err != nil {
