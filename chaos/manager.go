@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
 // managerCallLimit bounds one call of the manager function. The function itself
@@ -31,7 +32,7 @@ func (m *Manager) Calls() int64 { return m.calls.Load() }
 // each period: the manager of a real node would be down with it.
 func (m *Manager) Run(ctx context.Context) {
 	var conn *pgx.Conn
-	defer func() { closeConn(conn) }()
+	defer func() { engine.HangUp(conn) }()
 	tick := time.NewTicker(m.Period)
 	defer tick.Stop()
 	for {
@@ -67,14 +68,4 @@ func (m *Manager) call(ctx context.Context, conn *pgx.Conn) *pgx.Conn {
 	}
 	m.calls.Add(1)
 	return conn
-}
-
-// closeConn closes a connection that may be nil or whose server may be gone.
-func closeConn(c *pgx.Conn) {
-	if c == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = c.Close(ctx) // best effort: the server may be killed or stopped
 }

@@ -193,7 +193,7 @@ func CallRecovery(ctx context.Context, cluster topology.Cluster, r Recovery, not
 	if err != nil {
 		return fmt.Errorf("connect to coordinator %s: %w", r.Coordinator, err)
 	}
-	defer closeConn(c)
+	defer engine.HangUp(c)
 	_, err = c.Exec(ctx, `CALL spock.recovery(failed_node_name := $1, source_node_name := $2, source_dsn := $3,
 		target_node_name := $4, target_dsn := $5, verb := true)`,
 		pgx.QueryExecModeSimpleProtocol, // a CALL that commits must be on top level
@@ -261,6 +261,6 @@ func onNode(ctx context.Context, cluster topology.Cluster, node string, f func(*
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", node, err)
 	}
-	defer closeConn(c)
+	defer engine.HangUp(c)
 	return f(c)
 }

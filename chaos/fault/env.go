@@ -130,16 +130,6 @@ func (e Env) with(ctx context.Context, name string, do func(*pgx.Conn) error) er
 	if err != nil {
 		return err
 	}
-	defer hangUp(c)
+	defer engine.HangUp(c)
 	return do(c)
-}
-
-// hangUp closes a connection without waiting long for a server that may be broken.
-func hangUp(c *pgx.Conn) {
-	if c == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = c.Close(ctx) // the server may have gone: nothing to be done about it
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
 const (
@@ -85,7 +86,7 @@ func (d *down) Prove(ctx context.Context) (bool, string, error) {
 	defer cancel()
 	c, err := d.env.Connect(ctx, d.node.Name())
 	if err == nil {
-		hangUp(c)
+		engine.HangUp(c)
 		return false, proof + ", but it accepts a connection", nil
 	}
 	return true, proof + ", it accepts no connection", nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
 // pause stops every process of a node with SIGSTOP: it is there and does not answer, and then goes on.
@@ -54,7 +55,7 @@ func (p *paused) Prove(ctx context.Context) (bool, string, error) {
 	defer cancel()
 	c, err := p.env.Connect(ctx, name)
 	if err == nil {
-		hangUp(c)
+		engine.HangUp(c)
 		return false, name + " is stopped as the system says, but it answered", nil
 	}
 	return true, fmt.Sprintf("all %d processes of %s are stopped, a connection gets no answer in %s", p.processes, name, short(silence)), nil

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/link"
 )
 
@@ -102,7 +103,7 @@ func (a *slowed) fetch(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(c)
+	defer engine.HangUp(c)
 	var got string
 	return c.QueryRow(ctx, "SELECT repeat('x', $1::int)", max(a.rate/2, 1)).Scan(&got)
 }

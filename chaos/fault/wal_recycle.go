@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
@@ -50,7 +51,7 @@ func (walRecycle) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (A
 	}
 	a := &recycling{node: f.Target}
 	if a.first, err = readWAL(ctx, c); err != nil {
-		hangUp(c)
+		engine.HangUp(c)
 		return nil, fmt.Errorf("WAL of %s: %w", f.Target, err)
 	}
 	a.last = a.first
@@ -58,7 +59,7 @@ func (walRecycle) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (A
 	loop, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.cancel = cancel
 	a.loop.Go(func() {
-		defer hangUp(c)
+		defer engine.HangUp(c)
 		a.run(loop, c, every)
 	})
 	return a, nil

@@ -118,10 +118,3 @@ func (s *scene) woken(w rundir.Woken) {
 	s.wakes = append(s.wakes, fmt.Sprintf("%s's subscription to %s had no apply worker for %.1f s and was restarted (docs/findings.md, 1)",
 		w.Node, w.Provider, w.Down.Seconds()))
 }
-
-// closeConn closes a connection whose server may be gone.
-func closeConn(c *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = c.Close(ctx) // best effort: the server may have been lost
-}

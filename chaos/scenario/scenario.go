@@ -234,7 +234,7 @@ func (s *scene) close() error {
 		c.stop()
 	}
 	for _, c := range s.conns {
-		closeConn(c)
+		engine.HangUp(c)
 	}
 	if s.cluster == nil {
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/chaos"
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
 // crash is step 7: the failed node is killed and its data removed. Before, everybody but the target has its last
@@ -37,7 +38,7 @@ func (s *scene) crash(ctx context.Context, e *evidence) error {
 	if err := node.Lose(ctx); err != nil {
 		return err
 	}
-	closeConn(s.conns[failed])
+	engine.HangUp(s.conns[failed])
 	left, err := node.Processes()
 	if err != nil {
 		return fmt.Errorf("processes of %s: %w", failed, err)
@@ -47,7 +48,7 @@ func (s *scene) crash(ctx context.Context, e *evidence) error {
 		e.problem("%s still has processes %v", failed, left)
 	}
 	if c, err := pgx.Connect(ctx, node.DSN()); err == nil {
-		closeConn(c)
+		engine.HangUp(c)
 		e.problem("%s still answers", failed)
 	} else {
 		e.fact("answers", false, "it does not answer any more")

@@ -22,12 +22,7 @@ func Probe(ctx context.Context, members []Member) error {
 	conns := make([]*pgx.Conn, len(members))
 	defer func() {
 		for _, c := range conns {
-			if c != nil {
-				// Also when ctx is done: the connection is to be gone.
-				closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-				_ = c.Close(closing)
-				cancel()
-			}
+			HangUp(c)
 		}
 	}()
 	written := make([]int64, len(members))

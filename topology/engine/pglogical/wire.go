@@ -50,11 +50,7 @@ func (e Engine) Wire(ctx context.Context, members []engine.Member) error {
 				if err != nil {
 					return fmt.Errorf("%s %s: %w", s.what, m.Name, err)
 				}
-				defer func() {
-					closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-					defer cancel()
-					_ = c.Close(closing)
-				}()
+				defer engine.HangUp(c)
 				if err := s.do(ctx, c, m); err != nil {
 					return fmt.Errorf("%s %s: %w", s.what, m.Name, err)
 				}
