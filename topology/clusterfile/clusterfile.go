@@ -24,6 +24,8 @@ type File struct {
 	Run      string `json:"run,omitempty"`  // docker: the value of the label io.spockchaos.run
 	Nodes    []Node `json:"nodes"`
 	Links    []Link `json:"links"`
+	// Toxiproxy is where Toxiproxy's own API to the links is, for toxiproxy-cli, if it is anywhere.
+	Toxiproxy string `json:"toxiproxy,omitempty"`
 	// Detached says that the program that made the cluster is gone, and its own links with it.
 	Detached bool   `json:"detached,omitempty"`
 	Stop     string `json:"stop,omitempty"` // the command that ends a detached cluster

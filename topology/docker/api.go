@@ -43,8 +43,9 @@ type API interface {
 	Processes(ctx context.Context, id string) ([]int, error)
 	// Log is the end of what process 1 wrote to both its streams, at most so many lines.
 	Log(ctx context.Context, id string, lines int) (string, error)
-	// Exec runs a program in a running container and returns when it has ended. An exit status other than 0 is no error.
-	Exec(ctx context.Context, id string, argv ...string) (Result, error)
+	// Exec runs a program in a running container, as a user of it ("" is the container's own), and returns when it has
+	// ended. An exit status other than 0 is no error.
+	Exec(ctx context.Context, id, user string, argv ...string) (Result, error)
 	// SetMemory limits the memory of a running container; 0 takes the limit away.
 	SetMemory(ctx context.Context, id string, bytes int64) error
 	Memory(ctx context.Context, id string) (Memory, error)
@@ -124,8 +125,8 @@ type Memory struct {
 	Used  int64
 	// Cache is the part of Used that the kernel can drop when memory gets short.
 	Cache int64
-	// Failures counts how often the limit was hit. A machine with cgroup v2 does not count: 0 there.
-	Failures int64
+	// MajorFaults counts pages that a process wanted and that had to be read first, again if the kernel had dropped them.
+	MajorFaults int64
 }
 
 // NetworkSpec says what bridge network CreateNetwork makes.

@@ -25,6 +25,8 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/docker/go-connections/nat"
+
+	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
 // connectTimeout bounds the first exchange with the engine.
@@ -306,8 +308,8 @@ func (m *moby) Log(ctx context.Context, id string, lines int) (string, error) {
 	return out.String(), err
 }
 
-func (m *moby) Exec(ctx context.Context, id string, argv ...string) (Result, error) {
-	made, err := m.c.ContainerExecCreate(ctx, id, container.ExecOptions{Cmd: argv, AttachStdout: true, AttachStderr: true})
+func (m *moby) Exec(ctx context.Context, id, user string, argv ...string) (Result, error) {
+	made, err := m.c.ContainerExecCreate(ctx, id, container.ExecOptions{User: user, Cmd: argv, AttachStdout: true, AttachStderr: true})
 	if err != nil {
 		return Result{}, said(err)
 	}
@@ -335,18 +337,17 @@ func (m *moby) Exec(ctx context.Context, id string, argv ...string) (Result, err
 		if !end.Running {
 			return Result{Status: end.ExitCode, Stdout: stdout.String(), Stderr: stderr.String()}, nil
 		}
-		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+		if err := wait.For(ctx, 5*time.Millisecond); err != nil {
 			return Result{}, err
 		}
 	}
 }
 
 func (m *moby) SetMemory(ctx context.Context, id string, limit int64) error {
-	r := container.Resources{Memory: limit, MemorySwap: limit}
 	if limit == 0 {
-		r = container.Resources{Memory: unlimited, MemorySwap: -1}
+		limit = unlimited
 	}
-	_, err := m.c.ContainerUpdate(ctx, id, container.UpdateConfig{Resources: r})
+	_, err := m.c.ContainerUpdate(ctx, id, container.UpdateConfig{Resources: container.Resources{Memory: limit, MemorySwap: limit}})
 	return said(err)
 }
 
@@ -361,7 +362,7 @@ func (m *moby) Memory(ctx context.Context, id string) (Memory, error) {
 		return Memory{}, err
 	}
 	of := s.MemoryStats
-	mem := Memory{Limit: int64(of.Limit), Used: int64(of.Usage), Failures: int64(of.Failcnt)}
+	mem := Memory{Limit: int64(of.Limit), Used: int64(of.Usage), MajorFaults: int64(of.Stats["pgmajfault"])}
 	for _, file := range []string{"total_inactive_file", "total_active_file", "inactive_file", "active_file"} {
 		if strings.HasPrefix(file, "total_") == (of.Stats["total_rss"] > 0) { // cgroup v1 has both, and counts children in the totals
 			mem.Cache += int64(of.Stats[file])
@@ -450,16 +451,4 @@ func (m *moby) Volumes(ctx context.Context, label string) ([]Volume, error) {
 		all = append(all, Volume{Name: v.Name, Labels: v.Labels})
 	}
 	return all, nil
-}
-
-// sleep waits for d or until ctx is done.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
