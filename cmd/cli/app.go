@@ -16,6 +16,7 @@ import (
 	"github.com/spockchaos/spockchaos/chaos/scenario"
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/cmd/config"
+	"github.com/spockchaos/spockchaos/topology/clean"
 )
 
 // Exit statuses.
@@ -49,6 +50,10 @@ type App struct {
 	History    func(w io.Writer, path string) error
 	// TestRecovery tells each step when it is done.
 	TestRecovery func(context.Context, scenario.Config, chaos.Deps, func(scenario.Step)) (scenario.Result, error)
+
+	Clean func(context.Context, clean.Options, io.Writer) error
+	// DropPackets is drop.Main.
+	DropPackets func(ctx context.Context, arg string, stdout io.Writer) error
 
 	Faults, Workloads, Engines, Topologies []Item
 
@@ -132,7 +137,8 @@ Exit status: 0 pass, 1 findings, 2 could not run, 3 inconclusive.`,
 		return fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.checkCommand(), a.replayCommand(), a.faultsCommand(), a.workloadsCommand(),
-		a.historyCommand(), a.testRecoveryCommand(), a.configCommand(), a.proxyCommand(), a.versionCommand(), a.watchdogCommand())
+		a.historyCommand(), a.testRecoveryCommand(), a.configCommand(), a.cleanCommand(), a.proxyCommand(), a.versionCommand(), a.watchdogCommand(),
+		a.dropPacketsCommand())
 	root.SetHelpCommand(helpCommand())
 	return root
 }

@@ -50,6 +50,9 @@ func (a *App) load(set *config.Set, file string) error {
 	for _, name := range ignored {
 		fmt.Fprintf(a.Stderr, "spockchaos: %s is no setting of this command; it has no effect\n", name)
 	}
+	if err := set.CheckTopology(); err != nil {
+		return err
+	}
 	return set.CheckFiles()
 }
 

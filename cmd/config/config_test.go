@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func testNames() Names {
-	return Names{Faults: []string{"partition", "kill", "pause"}, Workloads: []string{"ledger", "bank"}, Engines: []string{"pglogical"}, Topologies: []string{"local"}}
+	return Names{Faults: []string{"partition", "kill", "pause"}, Workloads: []string{"ledger", "bank"}, Engines: []string{"pglogical"}, Topologies: []string{"local", "docker"}}
 }
 
 func newSet() (*Set, *pflag.FlagSet) {
@@ -62,6 +62,58 @@ func TestLoudness(t *testing.T) {
 		}
 		if _, err := s.Load(c.env, ""); err != nil || s.Quiet != c.quiet || s.Verbose != c.verbose {
 			t.Errorf("%v %v: quiet %v, verbose %v, %v", c.args, c.env, s.Quiet, s.Verbose, err)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "512MB": "512MB", "2GB": "2GB", "2g": "2GB", "1024MiB": "1GB", "1048576kB": "1GB", "300m": "300MB", "1TB": "1TB",
+		"255MB": "must be from 256MB to 1TB", "2TB": "must be from 256MB to 1TB", "-1GB": "must be from 256MB to 1TB",
+		"99999999999999999999GB": "is not a size such as 512MB or 2GB", "9223372036854775807TB": "must be from 256MB to 1TB",
+		"much": "is not a size such as 512MB or 2GB", "1.5GB": "is not a size such as 512MB or 2GB",
+		"1073741824": "needs a unit, for example 1073741824MB or 1073741824GB", "1GBB": "needs a unit, for example 1MB or 1GB",
+	} {
+		var n int64
+		v := newSize(&n, minVolume, maxVolume)
+		err := v.Set(in)
+		got := v.String()
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// A flag of another topology is a mistake; a variable is not, for it may be there for other runs.
+func TestCheckTopology(t *testing.T) {
+	for _, c := range []struct {
+		args, env []string
+		wrong     string
+	}{
+		{nil, nil, ""},
+		{[]string{"--topology", "docker", "--image", "x", "--volume-size", "1GB"}, nil, ""},
+		{[]string{"--pg-bin", "/x"}, nil, ""},
+		{[]string{"--image", "x"}, nil, "--image is for --topology docker, not local"},
+		{[]string{"--volume-size", "1GB"}, nil, "--volume-size is for --topology docker, not local"},
+		{[]string{"--topology", "docker", "--pg-bin", "/x"}, nil, "--pg-bin is for --topology local, not docker"},
+		{[]string{"--topology", "docker"}, []string{"SPOCKCHAOS_PG_BIN=/x"}, ""},
+	} {
+		s, fs := newSet()
+		if err := fs.Parse(c.args); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Load(c.env, ""); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := s.CheckTopology(); err != nil {
+			got = err.Error()
+		}
+		if got != c.wrong {
+			t.Errorf("%v %v: %q, want %q", c.args, c.env, got, c.wrong)
 		}
 	}
 }

@@ -137,6 +137,17 @@ func (s *Set) settleLoudness() error {
 	return nil
 }
 
+// CheckTopology says which flag has no meaning for the topology that is set: the error begins with the flag. In
+// variables and files there may be settings for every topology.
+func (s *Set) CheckTopology() error {
+	for flag, topology := range map[string]string{"pg-bin": "local", "image": "docker", "volume-size": "docker"} {
+		if s.level[flag] == fromFlag && s.Topology != topology {
+			return fmt.Errorf("--%s is for --topology %s, not %s", flag, topology, s.Topology)
+		}
+	}
+	return nil
+}
+
 // CheckFiles says what is wrong with the files that the settings name, as far as
 // can be seen before a run: the error begins with the flag.
 func (s *Settings) CheckFiles() error {

@@ -23,6 +23,8 @@ type Settings struct {
 	Topology    string
 	PGBin       string
 	PGVer       string
+	Image       string
+	VolumeSize  int64    // bytes, 0 for no limit
 	Workloads   []string // resolved names
 	Sessions    int
 	Rate        float64
@@ -50,6 +52,7 @@ const (
 	maxRate                  = 1e9
 	minChaos, maxChaos       = time.Second, time.Hour
 	maxDuration              = 30 * 24 * time.Hour
+	minVolume, maxVolume     = 256 << 20, 1 << 40 // an empty server, its WAL and some room
 )
 
 // defaultRate is what two cores carry with room to spare: three nodes that each write and apply everything, and a
@@ -97,6 +100,8 @@ func (s *Set) options(names Names) []option {
 		{"topology", "", newEnum(&s.Topology, "local", names.Topologies), "how nodes exist: " + join(names.Topologies)},
 		{"pg-bin", "", newText(&s.PGBin, "directory"), "directory of the PostgreSQL programs (default: found)"},
 		{"pg-ver", "", newEnum(&s.PGVer, "", []string{"", "15", "16", "17", "18"}), "PostgreSQL version wanted, 15 to 18 (default: the newest that has the engine)"},
+		{"image", "", newText(&s.Image, "image"), "image of the nodes with --topology docker (default: the engine's own, for --pg-ver)"},
+		{"volume-size", "", newSize(&s.VolumeSize, minVolume, maxVolume), "size of each node's volume with --topology docker, in memory, as in 1GB (default: on disk, no limit)"},
 		{"workload", "", newNames(&s.Workloads, "workload", names.Workloads, false), "workloads to run together: a,b or all"},
 		{"sessions", "", newInt(&s.Sessions, 8, minSessions, maxSessions), "how many clients write at the same time"},
 		{"rate", "", newFloat(&s.Rate, defaultRate, 0, maxRate), "most transactions a second over all sessions, 0 for no cap"},

@@ -170,6 +170,64 @@ func (v *floatValue) Type() string   { return "number" }
 func (v *floatValue) kind() kind     { return kindNumber }
 func (v *floatValue) plain() any     { return *v.p }
 
+// sizeValue is a number of bytes with a unit; "" is none.
+type sizeValue struct {
+	p        *int64
+	min, max int64
+}
+
+func newSize(p *int64, least, most int64) *sizeValue { return &sizeValue{p, least, most} }
+
+// units are PostgreSQL's: each is 1024 of the one before.
+var units = [...]struct {
+	name  string
+	bytes int64
+}{{"TB", 1 << 40}, {"GB", 1 << 30}, {"MB", 1 << 20}, {"kB", 1 << 10}}
+
+func (v *sizeValue) Set(s string) error {
+	if s == "" {
+		*v.p = 0
+		return nil
+	}
+	number := strings.TrimRight(s, "kKmMgGtTiIbB")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return errors.New("is not a size such as 512MB or 2GB")
+	}
+	unit := strings.ToUpper(strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s[len(number):]), "B"), "I"))
+	for _, u := range units {
+		if unit != strings.ToUpper(u.name[:1]) {
+			continue
+		}
+		if n < 0 || n > v.max/u.bytes || n*u.bytes < v.min {
+			return fmt.Errorf("must be from %s to %s", sizeText(v.min), sizeText(v.max))
+		}
+		*v.p = n * u.bytes
+		return nil
+	}
+	return fmt.Errorf("needs a unit, for example %sMB or %sGB", number, number)
+}
+
+// sizeText is a size in its largest whole unit.
+func sizeText(n int64) string {
+	for _, u := range units {
+		if n%u.bytes == 0 {
+			return fmt.Sprintf("%d%s", n/u.bytes, u.name)
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func (v *sizeValue) String() string {
+	if *v.p == 0 {
+		return ""
+	}
+	return sizeText(*v.p)
+}
+func (v *sizeValue) Type() string { return "size" }
+func (v *sizeValue) kind() kind   { return kindText }
+func (v *sizeValue) plain() any   { return v.String() }
+
 type enumValue struct {
 	p    *string
 	list []string // the first may be "": none

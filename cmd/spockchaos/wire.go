@@ -17,8 +17,12 @@ import (
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/cmd/cli"
+	"github.com/spockchaos/spockchaos/topology/clean"
+	"github.com/spockchaos/spockchaos/topology/docker"
+	"github.com/spockchaos/spockchaos/topology/docker/drop"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local"
+	"github.com/spockchaos/spockchaos/topology/watchdog"
 	"github.com/spockchaos/spockchaos/workload"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
@@ -41,13 +45,23 @@ func app() *cli.App {
 		// 32 bits: enough seeds, and short enough to type.
 		RandomSeed: func() uint64 { return uint64(rand.Uint32()) },
 		Executable: executable, Version: version,
-		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON, Watchdog: local.WatchdogMain,
-		TestRecovery: scenario.Run,
-		Faults:       faults(), Workloads: workloads(),
+		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON, Watchdog: watch,
+		TestRecovery: scenario.Run, Clean: cleanUp, DropPackets: drop.Main,
+		Faults: faults(), Workloads: workloads(),
 		Engines:    []cli.Item{{Name: pglogical.New().Name(), Summary: "pglogical 2, full mesh, last update wins"}},
 		Topologies: []cli.Item{{Name: "local", Summary: "PostgreSQL processes on this machine"}},
 		Terminal:   terminal, Notify: notify, Exit: os.Exit,
 	}
+}
+
+// watch is the watchdog of every kind of cluster.
+func watch(stdin io.Reader) int {
+	return watchdog.Main(stdin, watchdog.Ends{local.WatchdogEnd: local.Destroy, docker.WatchdogEnd: docker.Destroy})
+}
+
+func cleanUp(ctx context.Context, opts clean.Options, out io.Writer) error {
+	opts.Connect = docker.Connect
+	return clean.Run(ctx, opts, out)
 }
 
 func checkRound(ctx context.Context, dir string, number int) (checker.RoundResult, error) {
