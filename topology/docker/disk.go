@@ -16,6 +16,9 @@ const (
 	saveDir = "/saved"             // the volume of all nodes' saved data, in disk containers
 )
 
+// root is who works on files in a disk container, unless PostgreSQL's programs do.
+const root = "0:0"
+
 // programs finds PostgreSQL's in an image that has them elsewhere than in PATH.
 const programs = "PATH=$PATH:$(echo /usr/lib/postgresql/*/bin | tr ' ' :):$(echo /usr/pgsql-*/bin | tr ' ' :)\n"
 
@@ -29,7 +32,7 @@ func (n *node) makeDisk(ctx context.Context) error {
 		return fmt.Errorf("making its volume: %w", err)
 	}
 	_, err := n.api().CreateContainer(making, ContainerSpec{
-		Name: n.disk(), Image: o.Server.Ref, Labels: n.cluster.run.labels, Network: "none", User: "0:0",
+		Name: n.disk(), Image: o.Server.Ref, Labels: n.cluster.run.labels, Network: "none", User: root,
 		Entrypoint: []string{"/bin/sh", "-c", "exec sleep infinity"},
 		Volumes:    map[string]string{n.volume(): diskDir, n.cluster.savedVolume(): saveDir},
 	})
@@ -40,7 +43,7 @@ func (n *node) makeDisk(ctx context.Context) error {
 		return fmt.Errorf("starting the container of its disk: %w", err)
 	}
 	// An image whose entrypoint is not root cannot do it.
-	_, err = n.onDisk(ctx, "0:0", "mkdir -p "+dataDir+" && chown postgres: "+dataDir+" && chmod 0700 "+dataDir)
+	_, err = n.onDisk(ctx, root, "mkdir -p "+dataDir+" && chown postgres: "+dataDir+" && chmod 0700 "+dataDir)
 	return err
 }
 
@@ -56,19 +59,36 @@ func (n *node) onDisk(ctx context.Context, user, commands string) (stdout string
 	return r.Stdout, nil
 }
 
-// prepare makes of a data directory that the image has made one for our use; its server must be down after a clean stop.
+// base is where the data lie that every node begins with, in disk containers.
+const base = saveDir + "/base"
+
+// prepareData makes of data that the image has made those that every node begins with. The server must be down after a clean stop.
 //
 // Our database becomes the only one that can be connected to: pglogical and Spock start a manager in each, one after the other,
 // before ours gets its own; and what nothing here uses need not be copied by every Restore. A server would not do for
 // that: DROP DATABASE waits for every process of it, and pglogical's supervisor may sleep for minutes.
-// Then the WAL is moved to where the node's begins.
-func (n *node) prepare(ctx context.Context) error {
+func (n *node) prepareData(ctx context.Context) error {
 	_, err := n.onDisk(ctx, "postgres", programs+`out=$(postgres --single -D `+dataDir+` -c fsync=off -c exit_on_error=on template1 2>&1 <<'END'
 DROP DATABASE IF EXISTS postgres;
 UPDATE pg_database SET datallowconn = false WHERE datname <> '`+server.Database+`';
 END
-) || { echo "$out" >&2; exit 1; }
-pg_resetwal -f -l `+n.walStart+" -D "+dataDir)
+) || { echo "$out" >&2; exit 1; }`)
+	if err != nil {
+		return err
+	}
+	_, err = n.onDisk(ctx, root, "cp -a "+dataDir+" "+base)
+	return err
+}
+
+// copyData gives the node the data that every node begins with.
+func (n *node) copyData(ctx context.Context) error {
+	_, err := n.onDisk(ctx, root, "rm -rf "+dataDir+"; cp -a "+base+" "+dataDir)
+	return err
+}
+
+// moveWAL moves the beginning of the node's WAL to its own place. The server must be down after a clean stop.
+func (n *node) moveWAL(ctx context.Context) error {
+	_, err := n.onDisk(ctx, "postgres", programs+"pg_resetwal -f -l "+n.walStart+" -D "+dataDir)
 	return err
 }
 
@@ -77,12 +97,12 @@ func (n *node) saved() string { return saveDir + "/" + n.name }
 
 // saveData keeps a copy of the data. The server must be down.
 func (n *node) saveData(ctx context.Context) error {
-	_, err := n.onDisk(ctx, "0:0", strings.Join([]string{"rm -rf " + n.saved(), "cp -a " + dataDir + " " + n.saved()}, "\n"))
+	_, err := n.onDisk(ctx, root, strings.Join([]string{"rm -rf " + n.saved(), "cp -a " + dataDir + " " + n.saved()}, "\n"))
 	return err
 }
 
 // restoreData puts the copy in place of whatever there is.
 func (n *node) restoreData(ctx context.Context) error {
-	_, err := n.onDisk(ctx, "0:0", strings.Join([]string{"rm -rf " + dataDir + " " + ballast, "cp -a " + n.saved() + " " + dataDir}, "\n"))
+	_, err := n.onDisk(ctx, root, strings.Join([]string{"rm -rf " + dataDir + " " + ballast, "cp -a " + n.saved() + " " + dataDir}, "\n"))
 	return err
 }

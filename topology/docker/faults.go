@@ -248,7 +248,7 @@ type sizedNode struct{ *node }
 func (n sizedNode) FillDisk(ctx context.Context) error {
 	n.op.Lock()
 	defer n.op.Unlock()
-	if _, err := n.onDisk(ctx, "0:0", "! cat /dev/zero 2>/dev/null >"+ballast); err != nil {
+	if _, err := n.onDisk(ctx, root, "! cat /dev/zero 2>/dev/null >"+ballast); err != nil {
 		return n.wrap("filling the disk of", err)
 	}
 	_, free, err := n.DiskSpace(ctx)
@@ -265,13 +265,13 @@ func (n sizedNode) FreeDisk(ctx context.Context) error {
 	if n.isLost() {
 		return nil
 	}
-	_, err := n.onDisk(ctx, "0:0", "rm -f "+ballast)
+	_, err := n.onDisk(ctx, root, "rm -f "+ballast)
 	return n.wrap("freeing the disk of", err)
 }
 
 // DiskSpace is what df says.
 func (n sizedNode) DiskSpace(ctx context.Context) (size, free int64, err error) {
-	out, err := n.onDisk(ctx, "0:0", "df -P -B1 "+diskDir)
+	out, err := n.onDisk(ctx, root, "df -P -B1 "+diskDir)
 	if err != nil {
 		return 0, 0, n.wrap("measuring the disk of", err)
 	}

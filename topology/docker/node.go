@@ -77,9 +77,8 @@ func (n *node) isLost() bool {
 	return n.lost
 }
 
-// first makes the node: its server is up afterwards, with an empty database and nothing else that could be
-// connected to.
-func (n *node) first(ctx context.Context) error {
+// make makes the node; its server is up afterwards. The first node closes made when its data are there to be copied.
+func (n *node) make(ctx context.Context, first bool, made chan struct{}) error {
 	if err := n.makeDisk(ctx); err != nil {
 		return err
 	}
@@ -87,16 +86,36 @@ func (n *node) first(ctx context.Context) error {
 		return err
 	}
 	n.cluster.ports.release(n.port)
+	if first {
+		if err := n.makeData(ctx); err != nil {
+			return err
+		}
+		close(made)
+	} else {
+		select {
+		case <-made:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := n.copyData(ctx); err != nil {
+			return err
+		}
+	}
+	if err := n.moveWAL(ctx); err != nil {
+		return err
+	}
+	return n.start(ctx)
+}
+
+// makeData lets the image make the data of the cluster, and puts them where the other nodes find them.
+func (n *node) makeData(ctx context.Context) error {
 	if err := n.start(ctx); err != nil {
 		return err
 	}
 	if err := n.stop(ctx, topology.StopFast); err != nil {
 		return err
 	}
-	if err := n.prepare(ctx); err != nil {
-		return err
-	}
-	return n.start(ctx)
+	return n.prepareData(ctx)
 }
 
 // makeContainer makes the container of the server, and does not start it.
