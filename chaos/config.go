@@ -12,19 +12,22 @@ import (
 
 // Config is what a run is asked to do. cmd fills and validates it.
 type Config struct {
-	Duration  time.Duration // rounds are begun until it is spent; at least one is run
-	Seed      uint64
-	Nodes     int
-	Engine    string // "pglogical"
-	Topology  string // "local"
-	PGBin     string // directory of the PostgreSQL binaries; "" finds one
-	PGVer     string // major version wanted, "" is any
-	Workloads []string
-	Sessions  int
-	Rate      float64       // operations a second over all sessions; 0 is no cap
-	Faults    []string      // names of the faults that may be drawn
-	Chaos     time.Duration // length of the chaos phase of a round
-	Rounds    string        // "fresh": each round on a fresh copy of the wired cluster
+	Duration time.Duration // rounds are begun until it is spent; at least one is run
+	Seed     uint64
+	Nodes    int
+	Engine   string // "pglogical"
+	Topology string // "local" or "docker"
+	PGBin    string // directory of the PostgreSQL binaries; "" finds one
+	PGVer    string // major version wanted, "" is any
+	Image    string // of the nodes, in containers; "" is the engine's own
+	// VolumeSize is the size of each node's volume in bytes, in containers; 0 is no limit.
+	VolumeSize int64
+	Workloads  []string
+	Sessions   int
+	Rate       float64       // operations a second over all sessions; 0 is no cap
+	Faults     []string      // names of the faults that may be drawn
+	Chaos      time.Duration // length of the chaos phase of a round
+	Rounds     string        // "fresh": each round on a fresh copy of the wired cluster
 	// RecoverySQL is a file that is loaded after sql/, "" for none.
 	RecoverySQL   string
 	Dir           string // the run directory; must be empty or not exist
@@ -41,8 +44,10 @@ type Deps struct {
 	Log     *zap.Logger
 	Clock   func() time.Time
 	Version string // of this program
-	// WatchdogCommand starts local.WatchdogMain in a process of its own: argv.
+	// WatchdogCommand starts a watchdog in a process of its own: argv.
 	WatchdogCommand []string
+	// Executable is this program's file: containers run it to hold the links.
+	Executable string
 	// Begun is called when the cluster is up: all that the user named was found. Its error ends the run. nil for none.
 	Begun func() error
 	// Status is called a few times a second, from one goroutine; nil for none.

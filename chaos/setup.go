@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -11,6 +12,8 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/sql"
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/docker"
+	"github.com/spockchaos/spockchaos/topology/docker/image"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local"
@@ -69,29 +72,73 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 	return h.saveRun()
 }
 
-// BringUp makes the nodes and links that cfg names (its Topology, Nodes, Engine, PGBin, PGVer, Seed and Dir), without
-// anything of the engine's on them. The caller closes the cluster; on an error nothing is left behind.
+// BringUp makes the nodes and links that cfg names (its Topology, Nodes, Engine, Seed, Dir and, by topology, PGBin, PGVer, Image
+// and VolumeSize), without anything of the engine's on them. The caller closes the cluster; on an error nothing is left behind.
 func BringUp(ctx context.Context, cfg Config, deps Deps) (topology.Cluster, engine.Engine, error) {
 	eng, err := pickEngine(cfg.Engine)
 	if err != nil {
 		return nil, nil, &UsageError{err}
 	}
-	if cfg.Topology != "local" {
-		return nil, nil, &UsageError{fmt.Errorf("topology %q is not known: local is", cfg.Topology)}
+	var cluster topology.Cluster
+	switch cfg.Topology {
+	case "local":
+		cluster, err = bringUpLocal(ctx, cfg, deps, eng)
+	case "docker":
+		cluster, err = bringUpContainers(ctx, cfg, deps, eng)
+	default:
+		err = &UsageError{fmt.Errorf("topology %q is not known: local and docker are", cfg.Topology)}
 	}
+	return cluster, eng, err
+}
+
+func bringUpLocal(ctx context.Context, cfg Config, deps Deps, eng engine.Engine) (topology.Cluster, error) {
 	binDir, _, _, err := local.FindPostgres(ctx, cfg.PGBin, cfg.PGVer, eng)
 	if err != nil {
-		return nil, nil, &UsageError{err}
+		return nil, &UsageError{err}
 	}
-	// A nil *local.Cluster must not become a non-nil interface.
 	cluster, err := local.New(ctx, local.Options{
 		Dir: cfg.Dir, Nodes: cfg.Nodes, BinDir: binDir, Engine: eng, Seed: cfg.Seed,
 		Log: deps.Log, Clock: deps.Clock, WatchdogCommand: deps.WatchdogCommand,
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("bring the cluster up: %w", err)
+		return nil, fmt.Errorf("bring the cluster up: %w", err)
 	}
-	return cluster, eng, nil
+	return cluster, nil
+}
+
+// bringUpContainers finds the container engine and the images before it makes anything: what they lack is the user's to mend.
+func bringUpContainers(ctx context.Context, cfg Config, deps Deps, eng engine.Engine) (_ topology.Cluster, err error) {
+	api, err := docker.Connect(ctx)
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, api.Close())
+		}
+	}()
+	ref := cfg.Image
+	if ref == "" {
+		if ref, err = image.ForEngine(ctx, api, cfg.Engine, cfg.PGVer); err != nil {
+			return nil, &UsageError{err}
+		}
+	}
+	server, err := docker.Examine(ctx, api, ref, eng)
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	proxy, err := image.EnsureSelf(ctx, api, deps.Executable)
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	cluster, err := docker.New(ctx, docker.Options{
+		API: api, Dir: cfg.Dir, Nodes: cfg.Nodes, Server: server, Proxy: proxy, VolumeSize: cfg.VolumeSize, Engine: eng, Seed: cfg.Seed,
+		Log: deps.Log, Clock: deps.Clock, WatchdogCommand: deps.WatchdogCommand,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bring the cluster up: %w", err)
+	}
+	return cluster, nil
 }
 
 // EngineVersion asks the first node, whose servers all come from one installation.

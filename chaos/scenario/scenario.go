@@ -43,6 +43,7 @@ type Config struct {
 	Topology    string
 	PGBin       string
 	PGVer       string
+	Image       string
 	RecoverySQL string
 }
 

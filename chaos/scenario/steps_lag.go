@@ -19,7 +19,7 @@ func (s *scene) create(ctx context.Context, e *evidence) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.limits.setup)
 	defer cancel()
 	s.cluster, s.engine, err = chaos.BringUp(ctx, chaos.Config{
-		Nodes: s.cfg.Nodes, Engine: s.cfg.Engine, Topology: s.cfg.Topology, PGBin: s.cfg.PGBin, PGVer: s.cfg.PGVer, Seed: seed,
+		Nodes: s.cfg.Nodes, Engine: s.cfg.Engine, Topology: s.cfg.Topology, PGBin: s.cfg.PGBin, PGVer: s.cfg.PGVer, Image: s.cfg.Image, Seed: seed,
 	}, s.deps)
 	if err != nil {
 		return err

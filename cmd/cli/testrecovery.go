@@ -2,10 +2,8 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,7 +27,7 @@ Exit status: 0 passed, 1 a step failed, 2 could not run.`,
   spockchaos test-recovery --nodes 4 -v
   spockchaos test-recovery --recovery-sql my_recovery.sql --output json`,
 	}
-	set := config.New(c.Flags(), a.names(), "nodes", "engine", "pg-bin", "pg-ver", "recovery-sql", "verbose")
+	set := config.New(c.Flags(), a.names(), "nodes", "engine", "pg-bin", "pg-ver", "image", "recovery-sql", "verbose")
 	// What the settings say of a run is not all true here.
 	c.Flags().Lookup("nodes").Usage = "how many nodes, 3 to 9"
 	c.Flags().Lookup("verbose").Usage = "show what the rescue says, and more evidence"
@@ -51,12 +49,10 @@ Exit status: 0 passed, 1 a step failed, 2 could not run.`,
 		}
 		topology := "local"
 		if *docker {
-			if topology = "docker"; !slices.Contains(itemNames(a.Topologies), topology) {
-				return errors.New("--docker: this program cannot make containers")
-			}
+			topology = "docker"
 		}
 		return a.testRecovery(c, scenario.Config{
-			Nodes: set.Nodes, Engine: set.Engine, Topology: topology, PGBin: set.PGBin, PGVer: set.PGVer, RecoverySQL: set.RecoverySQL,
+			Nodes: set.Nodes, Engine: set.Engine, Topology: topology, PGBin: set.PGBin, PGVer: set.PGVer, Image: set.Image, RecoverySQL: set.RecoverySQL,
 		}, *output == "json", set.Verbose)
 	}
 	a.complete(c)
@@ -73,7 +69,7 @@ func (a *App) testRecovery(c *cobra.Command, cfg scenario.Config, asJSON, verbos
 		report = func(scenario.Step) {}
 	}
 	res, err := a.TestRecovery(signals.ctx, cfg, chaos.Deps{
-		Log: zap.NewNop(), Clock: a.Clock, Version: a.Version, WatchdogCommand: []string{a.Executable, "watchdog"},
+		Log: zap.NewNop(), Clock: a.Clock, Version: a.Version, WatchdogCommand: []string{a.Executable, "watchdog"}, Executable: a.Executable,
 	}, report)
 	if err != nil {
 		return err

@@ -49,7 +49,10 @@ func app() *cli.App {
 		TestRecovery: scenario.Run, Clean: cleanUp, DropPackets: drop.Main,
 		Faults: faults(), Workloads: workloads(),
 		Engines:    []cli.Item{{Name: pglogical.New().Name(), Summary: "pglogical 2, full mesh, last update wins"}},
-		Topologies: []cli.Item{{Name: "local", Summary: "PostgreSQL processes on this machine"}},
+		Topologies: []cli.Item{
+			{Name: "local", Summary: "PostgreSQL processes on this machine"},
+			{Name: "docker", Summary: "containers: a network, a container and a volume for each node"},
+		},
 		Terminal:   terminal, Notify: notify, Exit: os.Exit,
 	}
 }

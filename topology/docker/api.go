@@ -95,6 +95,8 @@ type ContainerSpec struct {
 	Volumes map[string]string // a volume's name → where it is mounted
 	// Capabilities that the container has beside the usual ones, as in "NET_ADMIN".
 	Capabilities []string
+	// Hosts are names that the container knows: name → address.
+	Hosts map[string]string
 	// Shm is the size of /dev/shm in bytes; 0 is the engine's default.
 	Shm int64
 	// AutoRemove removes the container when process 1 ends.

@@ -17,7 +17,11 @@ import (
 // WatchdogEnd is the word by which a cluster tells its watchdog of itself; Destroy ends it.
 const WatchdogEnd = "docker"
 
-// Destroy removes everything of a run.
+// destroyTries is how often Destroy looks again.
+const destroyTries = 5
+
+// Destroy removes everything of a run. It looks again until there is nothing: what the engine was making when
+// the run was killed is there a moment later.
 func Destroy(ctx context.Context, run string) error {
 	if run == "" {
 		return errors.New("no run is named")
@@ -27,7 +31,15 @@ func Destroy(ctx context.Context, run string) error {
 		return err
 	}
 	defer func() { _ = api.Close() }()
-	return remove(ctx, api, LabelRun+"="+run, nil)
+	label := LabelRun + "=" + run
+	for range destroyTries {
+		found := 0
+		err = remove(ctx, api, label, func(string) { found++ })
+		if err == nil && found == 0 {
+			return nil
+		}
+	}
+	return err
 }
 
 // remove removes every container with a label, then every network and volume, and names each to told, which may be nil.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -184,7 +183,8 @@ func (c *Cluster) Link(from, to string) topology.Link { return c.links.link(from
 // Links of the cluster.
 func (c *Cluster) Links() []topology.Link { return c.links.all() }
 
-// LinkDSN is the conninfo by which from reaches to; "" if there is no such link. A node's is of use in the node alone.
+// LinkDSN is the conninfo by which from reaches to; "" if there is no such link. A node's is of use in nodes alone, and in all of them: a rescue's
+// coordinator is given the way from target to source.
 func (c *Cluster) LinkDSN(from, to string) string {
 	port := c.links.port(from, to)
 	if port == 0 {
@@ -192,7 +192,7 @@ func (c *Cluster) LinkDSN(from, to string) string {
 	}
 	for _, n := range c.nodes {
 		if n.name == from {
-			return c.dsn(n.subnet.links.String(), port)
+			return c.dsn(linksHost, port)
 		}
 	}
 	return c.dsn("127.0.0.1", port)
@@ -261,15 +261,9 @@ func (c *Cluster) Detach(ctx context.Context) (stop string, err error) {
 
 // stopCommand is a shell command that removes everything of the cluster.
 func (c *Cluster) stopCommand() string {
-	containers, networks := []string{c.links.container()}, []string{}
-	volumes := []string{c.savedVolume(), c.run.name("kept")}
-	for _, n := range c.nodes {
-		containers = append(containers, n.container(), n.disk())
-		networks = append(networks, n.network())
-		volumes = append(volumes, n.volume())
-	}
-	return "docker rm -fv " + strings.Join(containers, " ") + "; docker network rm " + strings.Join(networks, " ") +
-		"; docker volume rm -f " + strings.Join(volumes, " ")
+	f := "-qf label=" + c.run.filter()
+	return "docker ps -a " + f + " | xargs -r docker rm -fv; docker network ls " + f + " | xargs -r docker network rm; docker volume ls " +
+		f + " | xargs -r docker volume rm"
 }
 
 // changed writes cluster.json again. That it cannot be written does not break the cluster, so it is only logged.

@@ -87,7 +87,10 @@ func look(ctx context.Context, api API, ref string) (out inside, err error) {
 		err = errors.Join(err, api.RemoveContainer(removing, id))
 	}()
 	if err := api.StartContainer(ctx, id); err != nil {
-		return out, fmt.Errorf("it has no shell: %w", err)
+		if strings.Contains(err.Error(), "no such file") || strings.Contains(err.Error(), "not found") {
+			return out, errors.New("it has no /bin/sh, so it is no server's")
+		}
+		return out, err
 	}
 	if _, err := api.Wait(ctx, id); err != nil {
 		return out, err

@@ -19,6 +19,9 @@ const (
 	proxyCommand = "proxy"
 )
 
+// linksHost is the name by which a node knows the container links: its address is another one in each node's network.
+const linksHost = "links"
+
 // links are the cluster's links, all in one container that is in every node's network. Each listens at the port at which it
 // is published, so that its port is the same for nodes and for the harness.
 type links struct {

@@ -176,9 +176,13 @@ func (m *moby) CreateContainer(ctx context.Context, spec ContainerSpec) (string,
 		Healthcheck:  &container.HealthConfig{Test: []string{"NONE"}}, // we ask the server ourselves
 		ExposedPorts: nat.PortSet{},
 	}
+	var hosts []string
+	for name, addr := range spec.Hosts {
+		hosts = append(hosts, name+":"+addr)
+	}
 	host := &container.HostConfig{
 		NetworkMode: container.NetworkMode(spec.Network), PortBindings: nat.PortMap{}, AutoRemove: spec.AutoRemove,
-		CapAdd: spec.Capabilities, ShmSize: spec.Shm,
+		CapAdd: spec.Capabilities, ShmSize: spec.Shm, ExtraHosts: hosts,
 		// The log is read back, so it must be of a kind that can be.
 		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "16m", "max-file": "2"}},
 	}

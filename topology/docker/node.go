@@ -140,6 +140,7 @@ func (n *node) makeContainer(ctx context.Context) error {
 		},
 		Network: n.network(), Addr: n.subnet.node.String(), Ports: []int{n.port},
 		Volumes: map[string]string{n.volume(): diskDir}, Shm: shm,
+		Hosts: map[string]string{linksHost: n.subnet.links.String()},
 	})
 	if err != nil {
 		return fmt.Errorf("making its container: %w", err)
