@@ -51,13 +51,12 @@ make_cluster() {
 	[ -z "$(contents)" ] || fail "$PGDATA is not empty and holds no cluster"
 	mkdir "$new"
 
-	printf '%s\n' "$POSTGRES_PASSWORD" | initdb -D "$new" --username="$user" --pwfile=/dev/stdin \
+	# Without TZ initdb reads every time zone there is to find the machine's.
+	printf '%s\n' "$POSTGRES_PASSWORD" | TZ=UTC initdb -D "$new" --username="$user" --pwfile=/dev/stdin \
 		--auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8
 	if [ "$db" != postgres ]; then
 		quoted=$(printf '%s' "$db" | sed 's/"/""/g')
-		echo "CREATE DATABASE \"$quoted\"" | postgres --single -D "$new" postgres >/dev/null
-		# The single-user server exits with 0 whatever a statement did.
-		postgres --single -D "$new" "$db" </dev/null >/dev/null || fail "could not create database $db"
+		echo "CREATE DATABASE \"$quoted\"" | postgres --single -c exit_on_error=on -D "$new" postgres >/dev/null
 	fi
 	printf "\nlisten_addresses = '*'\n" >>"$new/postgresql.conf"
 	printf '\nhost all all all scram-sha-256\n' >>"$new/pg_hba.conf"

@@ -88,8 +88,7 @@ verify() {
 	local out
 	out=$(printf 'CREATE EXTENSION %s\n' pglogical dblink pg_walinspect |
 		docker run --rm -i --network none --tmpfs /var/lib/postgresql/data -e POSTGRES_PASSWORD=secret "$new" postgres --single \
-			-c shared_preload_libraries=pglogical -c wal_level=logical -c track_commit_timestamp=on postgres 2>&1) &&
-		! grep -qE '(ERROR|FATAL|PANIC):' <<<"$out" ||
+			-c shared_preload_libraries=pglogical -c wal_level=logical -c track_commit_timestamp=on -c exit_on_error=on postgres 2>&1) ||
 		die "no server comes up in the image for PostgreSQL $version: $(grep -m 1 -E '(ERROR|FATAL|PANIC|error|entrypoint):' <<<"$out" || tail -n 1 <<<"$out")"
 }
 
