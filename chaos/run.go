@@ -159,6 +159,6 @@ func (h *harness) keep(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leave the cluster up: %w", err)
 	}
-	h.deps.Log.Info("cluster left up; links are gone with this program", zap.String("stop it with", how))
+	h.deps.Log.Info("cluster left up", zap.String("stop it with", how))
 	return nil
 }

@@ -318,6 +318,7 @@ func (c *Cluster) Detach(ctx context.Context) (stop string, err error) {
 	stop = c.stopCommand()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
+	c.log.Info("the links end with this program: the nodes no longer replicate by themselves")
 	err = errors.Join(c.writeFile(true), writeMarker(c.root, true), c.links.Close(), c.watchdog.Dismiss(ctx))
 	return stop, err
 }
