@@ -48,12 +48,12 @@ func app() *cli.App {
 		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON, Watchdog: watch,
 		TestRecovery: scenario.Run, Clean: cleanUp, DropPackets: drop.Main,
 		Faults: faults(), Workloads: workloads(),
-		Engines:    []cli.Item{{Name: pglogical.New().Name(), Summary: "pglogical 2, full mesh, last update wins"}},
+		Engines: []cli.Item{{Name: pglogical.New().Name(), Summary: "pglogical 2, full mesh, last update wins"}},
 		Topologies: []cli.Item{
 			{Name: "local", Summary: "PostgreSQL processes on this machine"},
 			{Name: "docker", Summary: "containers: a network, a container and a volume for each node"},
 		},
-		Terminal:   terminal, Notify: notify, Exit: os.Exit,
+		Terminal: terminal, Notify: notify, Exit: os.Exit,
 	}
 }
 
