@@ -56,6 +56,12 @@ func drawn(cfg Config) ([]string, error) {
 	if len(can) == 0 {
 		return nil, fmt.Errorf("fault %s needs nodes in containers: --topology docker", strings.Join(cannot, ", "))
 	}
+	if cfg.VolumeSize == 0 {
+		can = slices.DeleteFunc(slices.Clone(can), func(name string) bool { return name == fault.DiskFull })
+	}
+	if len(can) == 0 {
+		return nil, fmt.Errorf("fault %s needs volumes of a fixed size: --volume-size 1GB", fault.DiskFull)
+	}
 	return can, nil
 }
 

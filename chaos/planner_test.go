@@ -52,9 +52,9 @@ func TestReplayReadsTheSchedules(t *testing.T) {
 }
 
 func TestContainerFaultsAreDrawnForContainersOnly(t *testing.T) {
-	drawnFor := func(topology string, faults ...string) map[string]bool {
+	drawnFor := func(topology string, volume int64, faults ...string) map[string]bool {
 		t.Helper()
-		plan, err := newPlanner(Config{Seed: 3, Nodes: 3, Chaos: time.Minute, Topology: topology, Faults: faults})
+		plan, err := newPlanner(Config{Seed: 3, Nodes: 3, Chaos: time.Minute, Topology: topology, VolumeSize: volume, Faults: faults})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,16 +67,22 @@ func TestContainerFaultsAreDrawnForContainersOnly(t *testing.T) {
 		}
 		return seen
 	}
-	local, docker := drawnFor("local"), drawnFor("docker")
+	local, docker, unsized := drawnFor("local", 0), drawnFor("docker", 1<<30), drawnFor("docker", 0)
 	for _, name := range fault.Containers() {
 		if local[name] || !docker[name] {
 			t.Errorf("%s: drawn for local nodes %v, for containers %v", name, local[name], docker[name])
 		}
+		if unsized[name] == (name == fault.DiskFull) {
+			t.Errorf("%s: drawn for containers without a size of their volumes: %v", name, unsized[name])
+		}
 	}
-	if seen := drawnFor("local", "disk_full", "stall"); seen["disk_full"] || !seen["stall"] {
+	if seen := drawnFor("local", 0, fault.DiskFull, "stall"); seen["disk_full"] || !seen["stall"] {
 		t.Errorf("a list with one that containers need: %v", seen)
 	}
-	if _, err := newPlanner(Config{Nodes: 3, Chaos: time.Minute, Topology: "local", Faults: []string{"disk_full"}}); err == nil || !strings.Contains(err.Error(), "docker") {
-		t.Errorf("nothing but what containers need: %v", err)
+	for topology, want := range map[string]string{"local": "docker", "docker": "--volume-size"} {
+		_, err := newPlanner(Config{Nodes: 3, Chaos: time.Minute, Topology: topology, Faults: []string{fault.DiskFull}})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing but what %s nodes do not have: %v", topology, err)
+		}
 	}
 }

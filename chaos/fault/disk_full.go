@@ -16,13 +16,16 @@ import (
 // sqlDiskFull is SQLSTATE disk_full (PostgreSQL manual, appendix A).
 const sqlDiskFull = "53100"
 
+// DiskFull is the name of the fault that only nodes with a volume of fixed size can have.
+const DiskFull = "disk_full"
+
 // diskFull fills a node's volume to the last byte. Statements that need room fail, and a server that cannot write
 // its WAL stops (PANIC); it is started again when there is room.
 type diskFull struct{ outage }
 
 func newDiskFull() Fault {
 	return diskFull{outage{meta{
-		name:       "disk_full",
+		name:       DiskFull,
 		describe:   "a node's volume of fixed size is filled to the last byte; a server that stopped for it is started when there is room again",
 		class:      OnNode,
 		span:       Span{1500 * time.Millisecond, 5 * time.Second},
