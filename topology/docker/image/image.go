@@ -73,7 +73,7 @@ func ForEngine(ctx context.Context, api Engine, engine, pgVer string) (string, e
 	}
 	ref := f.ref(major)
 	if f.built {
-		return "", fmt.Errorf("image %s is not on this machine: build it from Debian packages with make image PG=%d, or where a registry can be reached with docker build -f docker/Dockerfile --build-arg PG=%d -t %s .",
+		return "", fmt.Errorf("image %s is not on this machine: build it from Debian packages (make image PG=%d), or where a registry can be reached (docker build -f docker/Dockerfile --build-arg PG=%d -t %s .)",
 			ref, major, major, ref)
 	}
 	if err := api.PullImage(ctx, ref); err != nil {
