@@ -20,8 +20,8 @@ import (
 	"github.com/spockchaos/spockchaos/workload"
 )
 
-// pickEngine is the engine of a name.
-func pickEngine(name string) (engine.Engine, error) {
+// Engine is the replication engine of a name.
+func Engine(name string) (engine.Engine, error) {
 	switch name {
 	case "pglogical":
 		return pglogical.New(), nil
@@ -75,7 +75,7 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 // BringUp makes the nodes and links that cfg names (its Topology, Nodes, Engine, Seed, Dir and, by topology, PGBin, PGVer, Image
 // and VolumeSize), without anything of the engine's on them. The caller closes the cluster; on an error nothing is left behind.
 func BringUp(ctx context.Context, cfg Config, deps Deps) (topology.Cluster, engine.Engine, error) {
-	eng, err := pickEngine(cfg.Engine)
+	eng, err := Engine(cfg.Engine)
 	if err != nil {
 		return nil, nil, &UsageError{err}
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/cmd/config"
 	"github.com/spockchaos/spockchaos/topology/clean"
+	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/mesh"
 )
 
 // Exit statuses.
@@ -54,6 +56,12 @@ type App struct {
 	Clean func(context.Context, clean.Options, io.Writer) error
 	// DropPackets is drop.Main.
 	DropPackets func(ctx context.Context, arg string, stdout io.Writer) error
+
+	// Engine by its name.
+	Engine func(name string) (engine.Engine, error)
+	// Setup makes nodes a mesh and tells each step when it is done; TestMesh looks whether they are one.
+	Setup    func(context.Context, mesh.Cluster, func(mesh.Step)) error
+	TestMesh func(context.Context, mesh.Cluster, mesh.Options, func(mesh.Result)) (ok bool, err error)
 
 	Faults, Workloads, Engines, Topologies []Item
 
@@ -137,7 +145,7 @@ Exit status: 0 pass, 1 findings, 2 could not run, 3 inconclusive.`,
 		return fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.checkCommand(), a.replayCommand(), a.faultsCommand(), a.workloadsCommand(),
-		a.historyCommand(), a.testRecoveryCommand(), a.configCommand(), a.cleanCommand(), a.proxyCommand(), a.versionCommand(), a.watchdogCommand(),
+		a.historyCommand(), a.testRecoveryCommand(), a.generateCommand(), a.setupCommand(), a.testCommand(), a.configCommand(), a.cleanCommand(), a.proxyCommand(), a.versionCommand(), a.watchdogCommand(),
 		a.dropPacketsCommand())
 	root.SetHelpCommand(helpCommand())
 	return root

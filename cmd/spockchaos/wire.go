@@ -22,6 +22,7 @@ import (
 	"github.com/spockchaos/spockchaos/topology/docker/drop"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local"
+	"github.com/spockchaos/spockchaos/topology/mesh"
 	"github.com/spockchaos/spockchaos/topology/watchdog"
 	"github.com/spockchaos/spockchaos/workload"
 	"github.com/spockchaos/spockchaos/workload/history"
@@ -46,7 +47,7 @@ func app() *cli.App {
 		RandomSeed: func() uint64 { return uint64(rand.Uint32()) },
 		Executable: executable, Version: version,
 		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON, Watchdog: watch,
-		TestRecovery: scenario.Run, Clean: cleanUp, DropPackets: drop.Main,
+		TestRecovery: scenario.Run, Engine: chaos.Engine, Setup: mesh.Setup, TestMesh: mesh.Check, Clean: cleanUp, DropPackets: drop.Main,
 		Faults: faults(), Workloads: workloads(),
 		Engines: []cli.Item{{Name: pglogical.New().Name(), Summary: "pglogical 2, full mesh, last update wins"}},
 		Topologies: []cli.Item{
