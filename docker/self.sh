@@ -18,4 +18,5 @@ if ! docker image inspect "$keyed" >/dev/null 2>&1; then
 	state=built
 fi
 docker tag "$keyed" "spockchaos/spockchaos:$1"
+docker tag "$keyed" spockchaos/spockchaos:latest # what a generated compose file names
 say "spockchaos/spockchaos:$1 $state ($(($(docker image inspect -f '{{.Size}}' "$keyed") / 1000000)) MB, $keyed)"
