@@ -121,4 +121,6 @@ func newCheckDoc(r mesh.Result) checkDoc {
 	return d
 }
 
-func milliseconds(d time.Duration) float64 { return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond) }
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}
