@@ -35,7 +35,9 @@ func testAll(m *testing.M) (code int, err error) {
 		}
 	}()
 	program = filepath.Join(dir, "spockchaos")
-	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, ".").CombinedOutput()
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // containers run it with nothing beside it
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("building the program: %w\n%s", err, out)
 	}
