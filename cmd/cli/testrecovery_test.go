@@ -99,7 +99,6 @@ func TestRecoveryRefuses(t *testing.T) {
 		"missing file":      {[]string{"--recovery-sql", "/no/such.sql"}, "/no/such.sql"},
 		"an argument":       {[]string{"now"}, "no arguments"},
 		"a setting of runs": {[]string{"--duration", "1m"}, "--duration"},
-		"no containers":     {[]string{"--docker"}, "--docker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, asked := recoveryBench(t, scenario.Result{Passed: true}, nil)

@@ -61,7 +61,7 @@ func TestForEngine(t *testing.T) {
 	}{
 		"asked for":          {engine: "pglogical", pgVer: "15", has: []string{node + "15-pglogical", node + "18-pglogical"}, want: node + "15-pglogical"},
 		"newest there":       {engine: "pglogical", has: []string{node + "15-pglogical", node + "17-pglogical"}, want: node + "17-pglogical"},
-		"none there":         {engine: "pglogical", wantErr: "image spockchaos/node:pg17-pglogical is not on this machine: build it from Debian packages with make image PG=17, or "},
+		"none there":         {engine: "pglogical", wantErr: "image spockchaos/node:pg17-pglogical is not on this machine: build it from Debian packages (make image PG=17), or "},
 		"asked, not there":   {engine: "pglogical", pgVer: "18", has: []string{node + "17-pglogical"}, wantErr: "make image PG=18"},
 		"version without":    {engine: "pglogical", pgVer: "16", wantErr: "no image has PostgreSQL 16 with pglogical: there are 15, 17, 18"},
 		"no version":         {engine: "pglogical", pgVer: "x", wantErr: "no image has PostgreSQL x"},
