@@ -69,7 +69,7 @@ import() {
 	local changes=("--change=LABEL io.spockchaos.recipe=$recipe io.spockchaos.packages=\"$packages\"")
 	while read -r line; do
 		case $line in
-		ARG* | COPY*) ;;
+		ARG* | COPY* | RUN*) ;; # the archive has it
 		STOPSIGNAL*) stop=$line ;; # the one setting that an import cannot make
 		*) changes+=("--change=${line//\$PG/$version}") ;;
 		esac

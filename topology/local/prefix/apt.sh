@@ -2,20 +2,20 @@
 # A private apt state: packages of any Debian suite beside the machine's own, without root and
 # without touching the machine. To be sourced after lib.sh.
 
-# mirror prints the address from which this machine gets its own Debian release:
-# first entry of type deb for the release's code name, in either format of apt's sources.
+# mirror [-security] prints the address from which this machine gets its own Debian release, or the security
+# updates to it: first entry of type deb for the release's code name, in either format of apt's sources.
 mirror() {
-	local name
-	name=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
+	local name stable=stable${1:-}
+	name=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")${1:-}
 	local found=()
 	for f in /etc/apt/sources.list.d/*.sources; do
 		[ -e "$f" ] && found+=("$f")
 	done
-	[ ${#found[@]} = 0 ] || awk -v name="$name" '
+	[ ${#found[@]} = 0 ] || awk -v name="$name" -v stable="$stable" '
 		function done_with() {
 			if (types ~ /(^| )deb( |$)/ && enabled !~ /^(no|false)$/ && components ~ /(^| )main( |$)/) {
 				n = split(suites, s, " ")
-				for (i = 1; i <= n; i++) if (s[i] == name || s[i] == "stable") {
+				for (i = 1; i <= n; i++) if (s[i] == name || s[i] == stable) {
 					split(uris, u, " "); print u[1]; found = 1; exit
 				}
 			}
@@ -35,11 +35,11 @@ mirror() {
 			if (field == "enabled") enabled = value
 		}
 		END { if (!found) done_with() }' "${found[@]}"
-	{ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true; } | awk -v name="$name" '
+	{ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true; } | awk -v name="$name" -v stable="$stable" '
 		$1 == "deb" {
 			line = $0; sub(/^deb[ \t]+/, "", line); sub(/^\[[^]]*\][ \t]*/, "", line)
 			split(line, p, /[ \t]+/)
-			if (p[2] == name || p[2] == "stable") { print p[1]; exit }
+			if (p[2] == name || p[2] == stable) { print p[1]; exit }
 		}'
 }
 
@@ -52,14 +52,20 @@ keyring() {
 }
 
 # private_apt DIR SUITE makes a private apt state of SUITE in DIR, with an empty package database, and fetches
-# its package lists. From then on APT_CONFIG=DIR/apt.conf apt-get … speaks of it.
+# its package lists; those of its security updates too, if the machine gets its own. From then on
+# APT_CONFIG=DIR/apt.conf apt-get … speaks of it.
 private_apt() {
-	local work=$1 suite=$2 out=$1/update.log uri f
+	local work=$1 suite=$2 out=$1/update.log uri security keys f
 	uri=$(mirror | head -n 1)
 	[ -n "$uri" ] || die "no Debian mirror in this machine's apt configuration (/etc/apt/sources.list, /etc/apt/sources.list.d)"
 	mkdir -p "$work"/{state/lists/partial,cache/archives/partial,apt.conf.d}
 	: >"$work/status"
-	echo "deb [signed-by=$(keyring)] $uri $suite main" >"$work/sources.list"
+	keys=$(keyring)
+	echo "deb [signed-by=$keys] $uri $suite main" >"$work/sources.list"
+	security=$(mirror -security | head -n 1)
+	if [ -n "$security" ] && [ "$suite" != sid ]; then
+		echo "deb [signed-by=$keys] $security $suite-security main" >>"$work/sources.list"
+	fi
 	# The machine's own apt settings (proxies, certificates) hold, its hooks do not:
 	# they are about the machine's packages.
 	for f in /etc/apt/apt.conf.d/*; do
