@@ -16,6 +16,8 @@ import (
 // composeFile is the file that generate writes and the others read.
 const composeFile = "docker-compose.yml"
 
+var errNoFile = errors.New("--compose-file names no file")
+
 // composeFlags are those of the commands that work on the cluster of a compose file.
 type composeFlags struct {
 	nodes, hostPortStart int
@@ -37,6 +39,9 @@ func (a *App) cluster(c *cobra.Command, f *composeFlags) (*compose.Cluster, mesh
 	if c.Flags().Changed("nodes") && (f.nodes < compose.MinNodes || f.nodes > compose.MaxNodes) {
 		return nil, mesh.Cluster{}, fmt.Errorf("--nodes %d must be from %d to %d", f.nodes, compose.MinNodes, compose.MaxNodes)
 	}
+	if f.file == "" {
+		return nil, mesh.Cluster{}, errNoFile
+	}
 	cluster, err := compose.Load(c.Context(), f.file, a.Environ)
 	if err != nil {
 		return nil, mesh.Cluster{}, err
@@ -56,11 +61,13 @@ func (a *App) cluster(c *cobra.Command, f *composeFlags) (*compose.Cluster, mesh
 
 // line prints one thing that was done or looked at: a sign, its name, how long it took and what is to be said of it.
 func line(w io.Writer, indent, sign, name string, width int, took time.Duration, says string) error {
-	_, err := fmt.Fprintf(w, "%s%s %-*s %6.2f s  %s", indent, sign, width, name, took.Seconds(), oneLine(says))
-	if err == nil {
-		_, err = fmt.Fprintln(w)
+	// Reasons come joined, and each is to be seen.
+	parts := strings.Split(says, "; ")
+	for i, p := range parts {
+		parts[i] = oneLine(p)
 	}
-	if err != nil {
+	text := fmt.Sprintf("%s%s %-*s %6.2f s  %s", indent, sign, width, name, took.Seconds(), strings.Join(parts, "; "))
+	if _, err := fmt.Fprintln(w, strings.TrimRight(text, " ")); err != nil {
 		return fmt.Errorf("writing to standard output: %w", err)
 	}
 	return nil

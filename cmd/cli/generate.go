@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -50,7 +51,10 @@ A file that generate did not write, or that was changed since, is overwritten wi
 			}
 		}
 		if c.Flags().Changed("pg-ver") && o.Postgres == 0 {
-			return fmt.Errorf("there is no image of PostgreSQL 0: 15, 17 and 18 there are")
+			return errors.New("--pg-ver 0 must be 15, 17 or 18")
+		}
+		if file == "" {
+			return errNoFile
 		}
 		o.BaseDelay, o.DelayStep = time.Duration(baseMS)*time.Millisecond, time.Duration(stepMS)*time.Millisecond
 		cluster, err := compose.New(o)
@@ -62,6 +66,9 @@ A file that generate did not write, or that was changed since, is overwritten wi
 		}
 		var b strings.Builder
 		fmt.Fprintf(&b, "%s: %d nodes of PostgreSQL %d with %s\n", file, len(cluster.Nodes), cluster.Postgres, cluster.Engine)
+		if _, err := a.Engine(cluster.Engine); err != nil {
+			fmt.Fprintf(&b, "  ! setup and test cannot work on it: %v\n", err)
+		}
 		if verbose {
 			b.WriteString(ports(cluster))
 			for _, l := range cluster.Links {

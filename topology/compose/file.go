@@ -27,11 +27,7 @@ const format = 1
 
 // Text is the compose file of a cluster.
 func (c *Cluster) Text(ctx context.Context) ([]byte, error) {
-	p, err := c.project()
-	if err != nil {
-		return nil, err
-	}
-	typed, err := p.MarshalYAML()
+	typed, err := c.project().MarshalYAML()
 	if err != nil {
 		return nil, fmt.Errorf("writing the compose project: %w", err)
 	}

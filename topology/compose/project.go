@@ -25,12 +25,9 @@ const (
 const stopTime = types.Duration(time.Minute)
 
 // project is the cluster as compose's own types have it. It has no name: compose takes the directory's.
-func (c *Cluster) project() (*types.Project, error) {
+func (c *Cluster) project() *types.Project {
 	p := &types.Project{Services: types.Services{}, Networks: types.Networks{}, Volumes: types.Volumes{}}
-	settings, err := c.settings()
-	if err != nil {
-		return nil, err
-	}
+	settings := c.settings()
 	links := types.ServiceConfig{Name: RoleLinks}
 	links.Image = ProxyImage
 	links.Command = c.proxyArgs()
@@ -54,7 +51,7 @@ func (c *Cluster) project() (*types.Project, error) {
 	}
 	links.Ports = append(links.Ports, published(c.ToxiproxyPort, toxiproxyPort), published(c.ControlPort, controlPort))
 	p.Services[RoleLinks] = links
-	return p, nil
+	return p
 }
 
 func (c *Cluster) node(n Node, settings []string) types.ServiceConfig {
@@ -79,7 +76,7 @@ func (c *Cluster) node(n Node, settings []string) types.ServiceConfig {
 }
 
 // settings are the server's command line.
-func (c *Cluster) settings() ([]string, error) {
+func (c *Cluster) settings() []string {
 	var eng engine.Engine = pglogical.New()
 	if c.Engine == Spock {
 		eng = spockSettings{}
@@ -89,9 +86,9 @@ func (c *Cluster) settings() ([]string, error) {
 	all["listen_addresses"] = "*"
 	args := []string{"postgres"}
 	for _, k := range slices.Sorted(maps.Keys(all)) {
-		args = append(args, "-c", k+"="+all[k])
+		args = append(args, "--"+k+"="+all[k]) // one line in the file, where -c would be two
 	}
-	return args, nil
+	return args
 }
 
 // spockSettings is as much of an engine as a server's settings need.
