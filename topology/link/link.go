@@ -2,16 +2,19 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/Shopify/toxiproxy/v2/stream"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 )
 
 // dialTimeout limits how long the dialling of a server may take; servers are on this machine or near.
@@ -256,7 +259,7 @@ func (l *Link) serve(c *conn, serial uint64) {
 		case <-ctx.Done():
 		}
 	}()
-	var dialer net.Dialer
+	dialer := net.Dialer{Control: resetOnClose}
 	server, err := dialer.DialContext(ctx, "tcp", *l.upstream.Load())
 	cancel()
 	if err != nil {
@@ -271,6 +274,7 @@ func (l *Link) serve(c *conn, serial uint64) {
 		return
 	}
 	c.server = server.(*net.TCPConn)
+	_ = c.server.SetLinger(-1) // from now on its end is told by how the connection ends; a socket that is gone needs nothing
 	c.mu.Unlock()
 	l.accepted.Add(1)
 
@@ -285,6 +289,16 @@ func (l *Link) serve(c *conn, serial uint64) {
 	<-c.done
 	c.abort() // a toxic that ended the stream by itself leaves the flow before it sending to nobody
 	c.flows.Wait()
+}
+
+// resetOnClose makes the close of a socket a reset. A dial that is ended may have reached the server already,
+// which must see what it would see of any other connection that is reset.
+func resetOnClose(_, _ string, raw syscall.RawConn) error {
+	var failed error
+	err := raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	})
+	return errors.Join(err, failed)
 }
 
 func toxiDirection(d Direction) stream.Direction {

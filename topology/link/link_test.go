@@ -434,6 +434,23 @@ func TestReset(t *testing.T) {
 	expect(t, sc, "again")
 }
 
+// The server has accepted, and the link does not know it yet: its dial is ended, and that is a reset as well.
+func TestResetWhileDialling(t *testing.T) {
+	s := newServer(t)
+	l := newLink(t, s)
+	for range 500 {
+		c, sc := dial(t, l, s)
+		if _, err := l.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for end, x := range map[string]net.Conn{"client": c, "server": sc} {
+			if _, err := x.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Fatalf("the %s's end: %v, want a reset", end, err)
+			}
+		}
+	}
+}
+
 func TestRefuse(t *testing.T) {
 	s := newServer(t)
 	l := newLink(t, s)
