@@ -124,6 +124,18 @@ func (e Env) connect(ctx context.Context, name string) (*pgx.Conn, error) {
 	return c, nil
 }
 
+// answers says whether a node lets somebody in, straight, while silence lasts.
+func (e Env) answers(ctx context.Context, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	c, err := e.Connect(ctx, name)
+	if err != nil {
+		return false
+	}
+	engine.HangUp(c)
+	return true
+}
+
 // with runs do on a connection of its own.
 func (e Env) with(ctx context.Context, name string, do func(*pgx.Conn) error) error {
 	c, err := e.connect(ctx, name)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
-	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
 // pause stops every process of a node with SIGSTOP: it is there and does not answer, and then goes on.
@@ -51,11 +50,7 @@ func (p *paused) Prove(ctx context.Context) (bool, string, error) {
 	if !stopped {
 		return false, name + " has processes that are not stopped", nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, silence)
-	defer cancel()
-	c, err := p.env.Connect(ctx, name)
-	if err == nil {
-		engine.HangUp(c)
+	if p.env.answers(ctx, name) {
 		return false, name + " is stopped as the system says, but it answered", nil
 	}
 	return true, fmt.Sprintf("all %d processes of %s are stopped, a connection gets no answer in %s", p.processes, name, short(silence)), nil

@@ -32,12 +32,7 @@ func on(ctx context.Context, dsn string, f func(*pgx.Conn) error) error {
 	if err != nil {
 		return unreachableError{err}
 	}
-	defer func() {
-		// Also when ctx is done: the connection is to be gone.
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = c.Close(closing)
-	}()
+	defer engine.HangUp(c)
 	return f(c)
 }
 
