@@ -13,9 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest"
-
+	"github.com/spockchaos/spockchaos/topology/clustertest"
 	"github.com/spockchaos/spockchaos/topology/docker"
 	"github.com/spockchaos/spockchaos/topology/docker/image"
 	"github.com/spockchaos/spockchaos/topology/docker/image/imagetest"
@@ -35,12 +33,7 @@ func init() {
 // WatchdogCommand starts the watchdog of a test's cluster.
 func WatchdogCommand(t testing.TB) []string {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// env sets the variable for the child alone.
-	return []string{"/usr/bin/env", watchdogEnv + "=1", self}
+	return clustertest.WatchdogCommand(t, watchdogEnv)
 }
 
 // required says that a test must not be skipped.
@@ -114,7 +107,7 @@ func Start(t testing.TB, n int, major string, opts ...Option) *docker.Cluster {
 		cfg.opts.Proxy = imagetest.Self(t, api)
 	}
 	if cfg.opts.Log == nil {
-		cfg.opts.Log = zaptest.NewLogger(t, zaptest.Level(zapcore.WarnLevel))
+		cfg.opts.Log = clustertest.Logger(t)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -124,24 +117,9 @@ func Start(t testing.TB, n int, major string, opts ...Option) *docker.Cluster {
 		t.Fatal(err)
 	}
 	t.Logf("%d nodes are up after %v", n, time.Since(began).Round(time.Millisecond))
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, n := range c.Nodes() {
-				s, _ := n.Log(3000)
-				t.Logf("the log of %s ends:\n%s", n.Name(), s)
-			}
-		}
-		if err := c.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	clustertest.Close(t, c)
 	if cfg.wired {
-		if err := c.Wire(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Ready(ctx); err != nil {
-			t.Fatal(err)
-		}
+		clustertest.Wire(ctx, t, c)
 		t.Logf("wired and ready after %v", time.Since(began).Round(time.Millisecond))
 	}
 	return c

@@ -13,9 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest"
-
+	"github.com/spockchaos/spockchaos/topology/clustertest"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local"
@@ -33,12 +31,7 @@ func init() {
 // WatchdogCommand starts the watchdog of a test's cluster.
 func WatchdogCommand(t testing.TB) []string {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// env sets the variable for the child alone.
-	return []string{"/usr/bin/env", watchdogEnv + "=1", self}
+	return clustertest.WatchdogCommand(t, watchdogEnv)
 }
 
 // Option changes what Start makes.
@@ -91,7 +84,7 @@ func Start(t testing.TB, n int, opts ...Option) *local.Cluster {
 		cfg.opts.BinDir = BinDir(t, eng)
 	}
 	if cfg.opts.Log == nil {
-		cfg.opts.Log = zaptest.NewLogger(t, zaptest.Level(zapcore.WarnLevel))
+		cfg.opts.Log = clustertest.Logger(t)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -99,24 +92,9 @@ func Start(t testing.TB, n int, opts ...Option) *local.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, n := range c.Nodes() {
-				s, _ := n.Log(3000)
-				t.Logf("the log of %s ends:\n%s", n.Name(), s)
-			}
-		}
-		if err := c.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	clustertest.Close(t, c)
 	if cfg.wired {
-		if err := c.Wire(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Ready(ctx); err != nil {
-			t.Fatal(err)
-		}
+		clustertest.Wire(ctx, t, c)
 	}
 	return c
 }
