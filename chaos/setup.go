@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/sql"
@@ -201,15 +200,11 @@ func Wire(ctx context.Context, cluster topology.Cluster, eng engine.Engine, w Wi
 
 // eachNode runs f on every node at once, each on a direct connection.
 func eachNode(ctx context.Context, cluster topology.Cluster, f func(context.Context, *pgx.Conn) error) error {
-	g, gctx := errgroup.WithContext(ctx)
-	for _, n := range cluster.Nodes() {
-		g.Go(func() error {
-			err := onNode(gctx, cluster, n.Name(), func(c *pgx.Conn) error { return f(gctx, c) })
-			if err != nil {
-				return fmt.Errorf("%s: %w", n.Name(), err)
-			}
-			return nil
-		})
-	}
-	return g.Wait()
+	return topology.Each(ctx, cluster.Nodes(), func(ctx context.Context, n topology.Node) error {
+		err := onNode(ctx, cluster, n.Name(), func(c *pgx.Conn) error { return f(ctx, c) })
+		if err != nil {
+			return fmt.Errorf("%s: %w", n.Name(), err)
+		}
+		return nil
+	})
 }

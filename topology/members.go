@@ -16,3 +16,14 @@ func Members(c Cluster) []engine.Member {
 	}
 	return all
 }
+
+// Dialers are who reaches a node of a cluster through a link: the client, and each other node.
+func Dialers(c Cluster, to string) []string {
+	from := []string{Client}
+	for _, n := range c.Nodes() {
+		if n.Name() != to {
+			from = append(from, n.Name())
+		}
+	}
+	return from
+}

@@ -138,11 +138,7 @@ func (c *Cluster) startAll(ctx context.Context) error {
 }
 
 func (c *Cluster) each(ctx context.Context, f func(context.Context, *node) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, n := range c.nodes {
-		g.Go(func() error { return f(ctx, n) })
-	}
-	return g.Wait()
+	return topology.Each(ctx, c.nodes, f)
 }
 
 func (c *Cluster) dsn(host string, port int) string {

@@ -37,13 +37,7 @@ func newLinks(c *Cluster, ports []int) *links {
 	l := &links{cluster: c, ports: map[string]int{}, control: ports[0], api: ports[1]}
 	ports = ports[2:]
 	for _, to := range c.nodes {
-		froms := []string{topology.Client}
-		for _, n := range c.nodes {
-			if n != to {
-				froms = append(froms, n.name)
-			}
-		}
-		for _, from := range froms {
+		for _, from := range topology.Dialers(c, to.name) {
 			spec := link.Spec{From: from, To: to.name, Port: ports[0]}
 			l.ports[spec.Name()] = spec.Port
 			l.order = append(l.order, spec)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/spockchaos/spockchaos/topology"
 )
 
@@ -87,11 +85,7 @@ func (c *Cluster) restore(ctx context.Context) (err error) {
 }
 
 func (c *Cluster) eachLink(ctx context.Context, f func(context.Context, topology.Link) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, l := range c.Links() {
-		g.Go(func() error { return f(ctx, l) })
-	}
-	return g.Wait()
+	return topology.Each(ctx, c.Links(), f)
 }
 
 // restore puts saved data in place of what there is; the node is down and whole afterwards.

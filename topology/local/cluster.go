@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/clusterfile"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/link"
+	"github.com/spockchaos/spockchaos/topology/server"
 	"github.com/spockchaos/spockchaos/topology/watchdog"
 )
 
@@ -52,7 +52,7 @@ func New(ctx context.Context, opts Options) (_ *Cluster, err error) {
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{opts: opts, log: opts.Log, file: clusterfile.NewWriter(opts.Dir), byPair: map[[2]string]topology.Link{}, password: newPassword()}
+	c := &Cluster{opts: opts, log: opts.Log, file: clusterfile.NewWriter(opts.Dir), byPair: map[[2]string]topology.Link{}, password: server.NewPassword()}
 	if c.version, c.number, err = serverVersion(ctx, opts.BinDir); err != nil {
 		return nil, err
 	}
@@ -177,13 +177,7 @@ func (c *Cluster) makeLinks() error {
 		return err
 	}
 	for _, to := range c.nodes {
-		froms := []string{topology.Client}
-		for _, n := range c.nodes {
-			if n != to {
-				froms = append(froms, n.name)
-			}
-		}
-		for _, from := range froms {
+		for _, from := range topology.Dialers(c, to.name) {
 			l, err := c.links.New(link.Spec{From: from, To: to.name, Server: addr(to.port)})
 			if err != nil {
 				return err
@@ -200,11 +194,7 @@ func (c *Cluster) startAll(ctx context.Context) error {
 }
 
 func (c *Cluster) each(ctx context.Context, f func(context.Context, *node) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, n := range c.nodes {
-		g.Go(func() error { return f(ctx, n) })
-	}
-	return g.Wait()
+	return topology.Each(ctx, c.nodes, f)
 }
 
 func (c *Cluster) dsn(port int) string {

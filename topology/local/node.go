@@ -12,11 +12,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/server"
 	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
@@ -182,7 +182,7 @@ func (n *node) await(ctx context.Context, p *postmaster) error {
 	wait := 5 * time.Millisecond
 	var last error
 	for {
-		if last = ping(asking, n.dsn); last == nil {
+		if last = server.Ping(asking, n.dsn); last == nil {
 			return nil
 		}
 		t := time.NewTimer(wait)
@@ -197,19 +197,6 @@ func (n *node) await(ctx context.Context, p *postmaster) error {
 		}
 		wait = min(wait*3/2, 50*time.Millisecond)
 	}
-}
-
-// ping asks one question over a connection of its own.
-func ping(ctx context.Context, dsn string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	c, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close(ctx) }()
-	var one int
-	return c.QueryRow(ctx, "SELECT 1").Scan(&one)
 }
 
 func (n *node) Stop(ctx context.Context, mode topology.StopMode) error {
