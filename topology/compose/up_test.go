@@ -156,7 +156,7 @@ func TestUp(t *testing.T) {
 // run a compose command on a file; it is told of by its last lines when it fails.
 func run(t *testing.T, ctx context.Context, command []string, file string, args ...string) string {
 	t.Helper()
-	all := append(append(slices.Clone(command[1:]), "-f", file, "-p", "spockchaostest"+filepath.Base(filepath.Dir(filepath.Dir(file)))), args...)
+	all := append(append(slices.Clone(command[1:]), "-f", file, "-p", "spockchaos"+strings.ToLower(filepath.Base(filepath.Dir(filepath.Dir(file))))), args...)
 	out, err := exec.CommandContext(ctx, command[0], all...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", strings.Join(command, " "), strings.Join(args, " "), err, out)
