@@ -17,6 +17,8 @@ import (
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/sql"
+	"github.com/spockchaos/spockchaos/workload"
+	"github.com/spockchaos/spockchaos/workload/history"
 )
 
 // TestPlantedDefects runs one loss round for each broken procedure in checker/testdata/defects:
@@ -69,6 +71,7 @@ func TestPlantedDefects(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := expected(t, string(text))
+			h.leaveOut(t, without(string(text)))
 			if err := h.install(ctx, text); err != nil {
 				t.Fatal(err)
 			}
@@ -111,6 +114,40 @@ func expected(t *testing.T, text string) []checker.Kind {
 		kinds = append(kinds, checker.Kind(k))
 	}
 	return kinds
+}
+
+// without reads from a defect's second line the workload that would hide it, if there is one.
+func without(text string) string {
+	_, rest, _ := strings.Cut(text, "\n")
+	second, _, _ := strings.Cut(rest, "\n")
+	name, _ := strings.CutPrefix(second, "-- without: ")
+	if name == second {
+		return ""
+	}
+	return name
+}
+
+// leaveOut gives the sessions of a workload to the other workloads, until the test ends.
+func (h *harness) leaveOut(t *testing.T, name string) {
+	t.Helper()
+	if name == "" {
+		return
+	}
+	was, configured := h.description, h.cfg.Workloads
+	set := func(d history.Workload, workloads []string) {
+		h.description, h.record.Workload, h.cfg.Workloads = d, d, workloads
+		if err := h.saveRun(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { set(was, configured) })
+	left := slices.DeleteFunc(slices.Clone(configured), func(w string) bool { return w == name })
+	if len(left) == len(configured) {
+		t.Fatalf("there is no workload %s", name)
+	}
+	cfg := h.workloadConfig()
+	cfg.Workloads = left
+	set(workload.Describe(h.cfg.Seed, nodeNames(h.cfg.Nodes), cfg), left)
 }
 
 // install puts sql/ and then extra on every node of the saved cluster.
