@@ -87,16 +87,12 @@ func (r *rescuer) readStanding(ctx context.Context, c *pgx.Conn, st *standing) e
 		if sub.Provider != r.failed {
 			continue
 		}
-		var lsn *string
-		// true: the progress that a crash cannot take back.
-		err := c.QueryRow(ctx, "SELECT pg_replication_origin_progress($1, true)::text", sub.Origin).Scan(&lsn)
+		lsn, err := engine.Progress(ctx, c, sub)
 		if err != nil {
 			return err
 		}
-		if lsn != nil {
-			if st.progress, err = rundir.ParseLSN(*lsn); err != nil {
-				return err
-			}
+		if st.progress, err = rundir.ParseLSN(lsn); err != nil {
+			return err
 		}
 	}
 	var position int64

@@ -60,6 +60,7 @@ END $$;
 CREATE OR REPLACE FUNCTION spock.recovery_prepare() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     PERFORM spock.recovery_engine_add_table('spock.recovery_heartbeat'::regclass);
+    PERFORM spock.recovery_engine_prepare();
     PERFORM spock.recovery_sync_publications();
 END $$;
 
@@ -96,14 +97,20 @@ BEGIN
     RETURN pos;
 END $$;
 
+-- recovery_progress_of is this node's progress for a peer; flushed: it is made durable first. Null: nothing yet.
+CREATE OR REPLACE FUNCTION spock.recovery_progress_of(peer text, flushed boolean) RETURNS pg_lsn LANGUAGE sql SET search_path = pg_catalog AS $$
+    SELECT max(pg_replication_origin_progress(o.roname, flushed))
+      FROM spock.recovery_origin r JOIN pg_replication_origin o ON o.roname = r.origin_name
+     WHERE r.peer_node = peer
+$$;
+
 -- recovery_progress is this node's progress for each peer, durable: what it reports is
 -- flushed first, because apply workers commit asynchronously. A null remote_lsn: nothing yet. Of a
 -- node whose removal was interrupted the origin may tell nothing any more: then what was noted before counts.
 CREATE OR REPLACE FUNCTION spock.recovery_progress(OUT origin_node text, OUT remote_lsn pg_lsn)
 RETURNS SETOF record LANGUAGE sql SET search_path = pg_catalog AS $$
-    SELECT p.peer_node, greatest(CASE WHEN o.roname IS NOT NULL THEN pg_replication_origin_progress(o.roname, true) END, l.progress)
-      FROM spock.recovery_peer p LEFT JOIN pg_replication_origin o ON o.roname = p.origin_name
-      LEFT JOIN spock.recovery_leaving l USING (peer_node)
+    SELECT p.peer_node, greatest(spock.recovery_progress_of(p.peer_node, true), l.progress)
+      FROM spock.recovery_peer p LEFT JOIN spock.recovery_leaving l USING (peer_node)
 $$;
 
 -- recovery_answer is what a peer's manager asks this node: who it is, its durable progress
@@ -192,7 +199,7 @@ BEGIN
      WHERE NOT EXISTS (SELECT FROM spock.recovery_peer q WHERE q.peer_node = l.peer_node);
     INSERT INTO spock.recovery_sample (origin_node, remote_lsn, local_lsn)
         SELECT q.peer_node, s.remote_lsn, s.local_lsn
-          FROM pg_replication_origin_status s JOIN spock.recovery_peer q ON q.origin_name = s.external_id
+          FROM pg_replication_origin_status s JOIN spock.recovery_origin q ON q.origin_name = s.external_id
          WHERE s.local_lsn <> '0/0' AND s.remote_lsn <> '0/0' -- 0/0: nothing applied since the start
         ON CONFLICT DO NOTHING;
 
@@ -231,13 +238,12 @@ BEGIN
     settled := NOT writers && spock.recovery_writers();
 
     IF held IS NULL THEN
-        FOR pair IN SELECT a.peer_node, q.peer_node AS origin_node, q.origin_name, a.has ? q.peer_node AS subscribes,
+        FOR pair IN SELECT a.peer_node, q.peer_node AS origin_node, a.has ? q.peer_node AS subscribes,
                            (a.has ->> q.peer_node)::pg_lsn AS need
                       FROM (SELECT key AS peer_node, value AS has FROM jsonb_each(answers)) a
                       JOIN spock.recovery_peer q ON q.peer_node <> a.peer_node LOOP
             need := pair.need;
-            mine := CASE WHEN EXISTS (SELECT FROM pg_replication_origin WHERE roname = pair.origin_name)
-                         THEN pg_replication_origin_progress(pair.origin_name, false) END;
+            mine := spock.recovery_progress_of(pair.origin_node, false);
             IF NOT pair.subscribes THEN
                 allowed := cap;
                 why := 'does not subscribe to it';

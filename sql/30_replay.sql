@@ -90,7 +90,8 @@ CREATE OR REPLACE PROCEDURE spock.recovery_replay(run_id bigint, source_dsn text
 LANGUAGE plpgsql AS $$
 DECLARE
     run           spock.recovery_run;
-    origin        text;      -- of the failed node, here
+    origin        text;      -- of the failed node, here: the one that commits carry
+    followed      text;      -- of the subscription to it, here
     origin_suffix bytea;     -- the end of an Origin message from the failed node on the source
     source_origin text;
     zero     CONSTANT pg_lsn := '0/0';
@@ -130,7 +131,7 @@ BEGIN
     DELETE FROM spock.recovery_relation;
     DEALLOCATE ALL;
     SELECT * INTO STRICT run FROM spock.recovery_run r WHERE r.id = run_id;
-    SELECT p.origin_name INTO origin FROM spock.recovery_peer p WHERE p.peer_node = run.failed_node;
+    SELECT p.commit_origin, p.origin_name INTO origin, followed FROM spock.recovery_peer p WHERE p.peer_node = run.failed_node;
     IF origin IS NULL THEN
         RAISE EXCEPTION 'this node has no subscription to %: nothing tells which of its transactions are here', run.failed_node;
     END IF;
@@ -140,7 +141,7 @@ BEGIN
     PERFORM spock.recovery_connect('spk_source', source_dsn);
     PERFORM spock.recovery_ask('spk_source', 'SELECT spock.recovery_session()', '10 seconds');
     SELECT a INTO source_origin FROM spock.recovery_ask('spk_source',
-        format('SELECT origin_name FROM spock.recovery_peer WHERE peer_node = %L', run.failed_node), '10 seconds') AS a;
+        format('SELECT commit_origin FROM spock.recovery_peer WHERE peer_node = %L', run.failed_node), '10 seconds') AS a;
     IF source_origin IS NULL THEN
         RAISE EXCEPTION 'source % has no subscription to %: its name is needed to know the transactions', run.source_node, run.failed_node;
     END IF;
@@ -154,9 +155,9 @@ BEGIN
 
     LOOP -- the apply worker that was stopped may take a moment to let go
         BEGIN
-            -- A removal that was interrupted took the origin's progress with it; the rows are there.
-            PERFORM pg_replication_origin_advance(origin, l.progress) FROM spock.recovery_leaving l
-              WHERE l.peer_node = run.failed_node AND l.progress > coalesce(pg_replication_origin_progress(origin, false), zero);
+            -- A removal that was interrupted took the origin's progress with it, or another origin has come further; the rows are there.
+            PERFORM pg_replication_origin_advance(origin, p.remote_lsn) FROM spock.recovery_progress() p
+              WHERE p.origin_node = run.failed_node AND p.remote_lsn > coalesce(pg_replication_origin_progress(origin, false), zero);
             PERFORM pg_replication_origin_session_setup(origin);
             EXIT;
         EXCEPTION WHEN object_in_use THEN
@@ -295,6 +296,9 @@ BEGIN
     -- One flush for all asynchronous commits: from here on the replay survives a crash.
     run.progress_after := pg_replication_origin_session_progress(true);
     PERFORM pg_replication_origin_session_reset();
+    IF followed <> origin THEN -- somebody may enable the subscription again
+        PERFORM pg_replication_origin_advance(followed, run.progress_after);
+    END IF;
     PERFORM set_config('synchronous_commit', 'on', false);
     UPDATE spock.recovery_run r
        SET step = CASE result WHEN 'level' THEN 'replayed' ELSE 'stopped' END, progress_after = run.progress_after, last_error = NULL

@@ -3,8 +3,10 @@
 -- An engine's file defines, and nothing else in sql/ may look at an engine's catalogs:
 --   spock.recovery_node          this node: node_name, dsn
 --   spock.recovery_peer          nodes that this node subscribes to
+--   spock.recovery_origin        replication origins that show how far this node has come with a peer; the highest counts
 --   spock.recovery_table         replicated tables with the actions that are replicated
 --   spock.recovery_apply_worker  apply workers that run now: peer_node, pid
+--   spock.recovery_engine_prepare ()  what must be there before the recovery slot is made
 --   spock.recovery_engine_disable / _enable / _drop (peer)
 --   spock.recovery_engine_add_table (relation)
 
@@ -16,12 +18,13 @@ CREATE OR REPLACE VIEW spock.recovery_node AS
       JOIN pglogical.node n USING (node_id)
       JOIN pglogical.node_interface i ON i.if_id = l.node_local_interface;
 
--- dsn: how this node reaches the peer; slot_name: the slot on the peer; origin_name: the
--- replication origin on this node (in pglogical both have one name).
+-- dsn: how this node reaches the peer; slot_name: the slot on the peer; origin_name: the subscription's replication
+-- origin on this node (in pglogical both have one name); commit_origin: the one that its commits carry.
 CREATE OR REPLACE VIEW spock.recovery_peer AS
     SELECT n.node_name::text      AS peer_node,
            i.if_dsn               AS dsn,
            s.sub_slot_name::text  AS origin_name,
+           s.sub_slot_name::text  AS commit_origin,
            s.sub_slot_name::text  AS slot_name,
            s.sub_name::text       AS subscription_name,
            s.sub_enabled          AS enabled
@@ -29,6 +32,9 @@ CREATE OR REPLACE VIEW spock.recovery_peer AS
       JOIN pglogical.local_node l ON l.node_id = s.sub_target
       JOIN pglogical.node n ON n.node_id = s.sub_origin
       JOIN pglogical.node_interface i ON i.if_id = s.sub_origin_if;
+
+CREATE OR REPLACE VIEW spock.recovery_origin AS
+    SELECT peer_node, origin_name FROM spock.recovery_peer;
 
 CREATE OR REPLACE VIEW spock.recovery_table AS
     SELECT t.set_reloid::oid                AS relid,
@@ -49,6 +55,10 @@ CREATE OR REPLACE VIEW spock.recovery_apply_worker AS
         ON a.datname = current_database()
        AND a.backend_type <> 'client backend'
        AND a.application_name = format('pglogical apply %s:%s', a.datid, s.sub_id);
+
+CREATE OR REPLACE FUNCTION spock.recovery_engine_prepare() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+END $$;
 
 -- Each of these three must run in a transaction of its own: workers act on what is committed.
 CREATE OR REPLACE FUNCTION spock.recovery_engine_disable(peer text) RETURNS void LANGUAGE sql AS $$

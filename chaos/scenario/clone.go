@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -90,7 +91,7 @@ func minus(a, b []int) (left []int) {
 	return left
 }
 
-// progress is how far a node durably is with the failed node's WAL, and the origin that says so.
+// progress is how far a node durably is with the failed node's WAL, and the origin that commits from there carry.
 func (s *scene) progress(ctx context.Context, node string) (at position, origin string, err error) {
 	err = s.on(ctx, node, func(c *pgx.Conn) error {
 		subs, err := s.engine.Subscriptions(ctx, c)
@@ -101,9 +102,8 @@ func (s *scene) progress(ctx context.Context, node string) (at position, origin 
 		if i < 0 {
 			return fmt.Errorf("no subscription to %s", failed)
 		}
-		origin = subs[i].Origin
-		var text string
-		err = c.QueryRow(ctx, `SELECT coalesce(pg_replication_origin_progress($1, true), '0/0')::text`, origin).Scan(&text)
+		origin = cmp.Or(subs[i].NodeOrigin, subs[i].Origin)
+		text, err := engine.Progress(ctx, c, subs[i])
 		if err != nil {
 			return fmt.Errorf("read its progress for %s: %w", failed, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,7 +43,7 @@ type sampler struct {
 	direct
 	engine engine.Engine
 	clock  func() time.Time
-	// peers is the provider behind each replication origin. Entries outlive their
+	// peers is the provider behind each replication origin (an engine can have two for one). Entries outlive their
 	// subscription: its origin may be there for a while after it was dropped.
 	peers map[string]string
 }
@@ -115,14 +116,25 @@ func (s *sampler) read(ctx context.Context, c *pgx.Conn) (rundir.Sample, error) 
 		return r, fmt.Errorf("read subscriptions of %s: %w", s.node.Name(), err)
 	}
 	for _, sub := range subs {
-		s.peers[sub.Origin] = sub.Provider
+		for _, origin := range []string{sub.Origin, sub.NodeOrigin} {
+			if origin != "" {
+				s.peers[origin] = sub.Provider
+			}
+		}
 		r.Subscriptions = append(r.Subscriptions, rundir.Subscription{Provider: sub.Provider, Status: sub.Status})
 	}
 	for _, o := range origins {
 		// An origin of nobody's subscription is not this program's.
-		if provider, known := s.peers[o.Node]; known {
-			o.Node = provider
+		provider, known := s.peers[o.Node]
+		if !known {
+			continue
+		}
+		o.Node = provider
+		switch i := slices.IndexFunc(r.Origins, func(x rundir.Origin) bool { return x.Node == provider }); {
+		case i < 0:
 			r.Origins = append(r.Origins, o)
+		case o.Remote > r.Origins[i].Remote:
+			r.Origins[i] = o
 		}
 	}
 	return r, nil

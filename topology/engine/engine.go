@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -23,6 +24,9 @@ type Subscription struct {
 	Status   string // "replicating", "disabled", "down", "initializing"
 	Slot     string // slot on the provider
 	Origin   string // replication origin on the subscriber
+	// NodeOrigin is another replication origin on the subscriber that can show how far it has come with the provider;
+	// the higher of both counts. Empty if the engine knows none.
+	NodeOrigin string
 }
 
 // OwnDSN is the conninfo by which the member's server reaches itself.
@@ -72,4 +76,15 @@ func Restart(ctx context.Context, e Engine, c *pgx.Conn, provider string) error 
 		return err
 	}
 	return e.Enable(ctx, c, provider)
+}
+
+// Progress is how far the connected subscriber has come in the provider's WAL, durably: what it says is
+// flushed first, because apply workers commit asynchronously. "0/0": nothing yet.
+func Progress(ctx context.Context, c *pgx.Conn, s Subscription) (lsn string, err error) {
+	err = c.QueryRow(ctx, `SELECT coalesce(max(pg_replication_origin_progress(roname, true)), '0/0')::text
+		FROM pg_replication_origin WHERE roname IN ($1, $2)`, s.Origin, s.NodeOrigin).Scan(&lsn)
+	if err != nil {
+		return "", fmt.Errorf("reading the progress of subscription %s: %w", s.Name, err)
+	}
+	return lsn, nil
 }

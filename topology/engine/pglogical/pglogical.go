@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -13,41 +14,45 @@ import (
 	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
-// Engine is the adapter. Its zero value is ready.
-type Engine struct{}
+// Engine is the adapter of pglogical, or of an extension that descends from it. New and Of make one.
+type Engine struct {
+	dialect Dialect
+	names   *strings.Replacer
+}
 
 var _ engine.Engine = Engine{}
 
-// New is the pglogical engine.
-func New() Engine { return Engine{} }
-
-// Name is "pglogical".
-func (Engine) Name() string { return "pglogical" }
+// Name of the engine.
+func (e Engine) Name() string { return e.dialect.Name }
 
 // Available looks for the extension's files.
-func (Engine) Available(in engine.Installation) (string, error) {
-	for _, lib := range []string{"pglogical.so", "pglogical_output.so"} {
+func (e Engine) Available(in engine.Installation) (string, error) {
+	name := e.dialect.Name
+	for _, lib := range []string{name + ".so", name + "_output.so"} {
 		if err := in.Library(lib); err != nil {
-			return "", fmt.Errorf("no pglogical: %w", err)
+			return "", fmt.Errorf("no %s: %w", name, err)
 		}
 	}
-	control, err := in.Control("pglogical")
+	control, err := in.Control(name)
 	if err != nil {
-		return "", fmt.Errorf("no pglogical: %w", err)
+		return "", fmt.Errorf("no %s: %w", name, err)
 	}
-	return engine.ControlVersion("pglogical", control)
+	return engine.ControlVersion(name, control)
 }
 
 // Settings for servers.
-func (Engine) Settings(int) map[string]string {
-	return map[string]string{
-		"shared_preload_libraries":      "pglogical",
-		"pglogical.conflict_resolution": "last_update_wins",
+func (e Engine) Settings(int) map[string]string {
+	name := e.dialect.Name
+	s := map[string]string{
+		"shared_preload_libraries":    name,
+		name + ".conflict_resolution": "last_update_wins",
 		// Every resolved conflict is in the server log, so that a row which lost is explained.
-		"pglogical.conflict_log_level": "log",
-		// pglogical's default, said aloud: apply workers do not wait for their commits.
-		"pglogical.synchronous_commit": "off",
+		name + ".conflict_log_level": "log",
+		// The default, said aloud: apply workers do not wait for their commits.
+		name + ".synchronous_commit": "off",
 	}
+	maps.Copy(s, e.dialect.Settings)
+	return s
 }
 
 // subscription is the name of a subscriber's subscription to a provider. It is also the walsender's
@@ -72,12 +77,12 @@ func peerDSN(dsn string) string {
 }
 
 // AddTables puts tables into the replication sets default and default_insert_only.
-func (Engine) AddTables(ctx context.Context, c *pgx.Conn, keyed, insertOnly []string) error {
+func (e Engine) AddTables(ctx context.Context, c *pgx.Conn, keyed, insertOnly []string) error {
 	add := func(set string, tables []string) error {
 		for _, t := range tables {
-			_, err := c.Exec(ctx, `SELECT pglogical.replication_set_add_table($1, $2::text::regclass, false)
-				WHERE NOT EXISTS (SELECT FROM pglogical.replication_set_table t JOIN pglogical.replication_set s ON s.set_id = t.set_id
-					WHERE s.set_name = $1 AND t.set_reloid = $2::text::regclass)`, set, t)
+			_, err := c.Exec(ctx, e.sql(`SELECT {set_add_table}($1, $2::text::regclass, false)
+				WHERE NOT EXISTS (SELECT FROM {schema}.replication_set_table t JOIN {schema}.replication_set s ON s.set_id = t.set_id
+					WHERE s.set_name = $1 AND t.set_reloid = $2::text::regclass)`), set, t)
 			if err != nil {
 				return fmt.Errorf("adding table %s to replication set %s: %w", t, set, err)
 			}
@@ -91,15 +96,15 @@ func (Engine) AddTables(ctx context.Context, c *pgx.Conn, keyed, insertOnly []st
 }
 
 // Subscriptions of the connected node.
-func (Engine) Subscriptions(ctx context.Context, c *pgx.Conn) ([]engine.Subscription, error) {
-	rows, err := c.Query(ctx, `SELECT subscription_name, provider_node, status, slot_name
-		FROM pglogical.show_subscription_status() ORDER BY 1`)
+func (e Engine) Subscriptions(ctx context.Context, c *pgx.Conn) ([]engine.Subscription, error) {
+	rows, err := c.Query(ctx, e.sql(`SELECT s.subscription_name, s.provider_node, s.status, s.slot_name, {node_origin}
+		FROM {sub_status}() s JOIN {schema}.node n ON n.node_name = s.provider_node ORDER BY 1`))
 	if err != nil {
 		return nil, fmt.Errorf("listing subscriptions: %w", err)
 	}
 	all, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (engine.Subscription, error) {
 		var s engine.Subscription
-		err := r.Scan(&s.Name, &s.Provider, &s.Status, &s.Slot)
+		err := r.Scan(&s.Name, &s.Provider, &s.Status, &s.Slot, &s.NodeOrigin)
 		s.Origin = s.Slot
 		return s, err
 	})
@@ -111,9 +116,9 @@ func (Engine) Subscriptions(ctx context.Context, c *pgx.Conn) ([]engine.Subscrip
 
 // find is the connected node's subscription to a provider: its name, and its id as the
 // names of its processes have it.
-func find(ctx context.Context, c *pgx.Conn, provider string) (name, id string, err error) {
-	err = c.QueryRow(ctx, `SELECT sub_name::text, sub_id::text FROM pglogical.subscription s
-		JOIN pglogical.node n ON n.node_id = s.sub_origin WHERE n.node_name = $1`, provider).Scan(&name, &id)
+func (e Engine) find(ctx context.Context, c *pgx.Conn, provider string) (name, id string, err error) {
+	err = c.QueryRow(ctx, e.sql(`SELECT sub_name::text, sub_id::text FROM {schema}.subscription s
+		JOIN {schema}.node n ON n.node_id = s.sub_origin WHERE n.node_name = $1`), provider).Scan(&name, &id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", "", fmt.Errorf("no subscription to %s", provider)
 	}
@@ -128,15 +133,15 @@ const pollEvery = 10 * time.Millisecond
 
 // Disable the subscription to a provider; the apply worker is gone afterwards.
 func (e Engine) Disable(ctx context.Context, c *pgx.Conn, provider string) error {
-	name, id, err := find(ctx, c, provider)
+	name, id, err := e.find(ctx, c, provider)
 	if err != nil {
 		return err
 	}
-	if _, err := c.Exec(ctx, `SELECT pglogical.alter_subscription_disable($1, true)`, name); err != nil {
+	if _, err := c.Exec(ctx, e.sql(`SELECT {sub_disable}($1, true)`), name); err != nil {
 		return fmt.Errorf("disabling subscription %s: %w", name, err)
 	}
 	for again := time.Now(); ; {
-		pids, err := applyWorkers(ctx, c, id)
+		pids, err := e.applyWorkers(ctx, c, id)
 		if err != nil {
 			return err
 		}
@@ -157,30 +162,31 @@ func (e Engine) Disable(ctx context.Context, c *pgx.Conn, provider string) error
 }
 
 // Enable the subscription to a provider.
-func (Engine) Enable(ctx context.Context, c *pgx.Conn, provider string) error {
-	name, _, err := find(ctx, c, provider)
+func (e Engine) Enable(ctx context.Context, c *pgx.Conn, provider string) error {
+	name, _, err := e.find(ctx, c, provider)
 	if err != nil {
 		return err
 	}
-	if _, err := c.Exec(ctx, `SELECT pglogical.alter_subscription_enable($1, true)`, name); err != nil {
+	if _, err := c.Exec(ctx, e.sql(`SELECT {sub_enable}($1, true)`), name); err != nil {
 		return fmt.Errorf("enabling subscription %s: %w", name, err)
 	}
 	return nil
 }
 
 // ApplyWorkers of the connected subscriber for a provider.
-func (Engine) ApplyWorkers(ctx context.Context, c *pgx.Conn, provider string) ([]int32, error) {
-	_, id, err := find(ctx, c, provider)
+func (e Engine) ApplyWorkers(ctx context.Context, c *pgx.Conn, provider string) ([]int32, error) {
+	_, id, err := e.find(ctx, c, provider)
 	if err != nil {
 		return nil, err
 	}
-	return applyWorkers(ctx, c, id)
+	return e.applyWorkers(ctx, c, id)
 }
 
-// applyWorkers finds processes by the name that pglogical gives them, "pglogical apply <database>:<subscription>".
-func applyWorkers(ctx context.Context, c *pgx.Conn, id string) ([]int32, error) {
-	rows, err := c.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pglogical apply %:' || $1
-		OR backend_type LIKE 'pglogical sync %:' || $1`, id)
+// applyWorkers finds processes by the name that the extension gives them: "pglogical apply <database>:<subscription>",
+// "pglogical sync <table> <database>:<subscription>".
+func (e Engine) applyWorkers(ctx context.Context, c *pgx.Conn, id string) ([]int32, error) {
+	rows, err := c.Query(ctx, e.sql(`SELECT pid FROM pg_stat_activity WHERE backend_type LIKE '{schema} apply %:' || $1
+		OR backend_type LIKE '{schema} sync %:' || $1`), id)
 	if err != nil {
 		return nil, fmt.Errorf("listing apply workers: %w", err)
 	}
@@ -192,9 +198,11 @@ func applyWorkers(ctx context.Context, c *pgx.Conn, id string) ([]int32, error) 
 }
 
 // WalSenders of the connected provider for a subscriber.
-func (Engine) WalSenders(ctx context.Context, c *pgx.Conn, subscriber string) ([]int32, error) {
-	rows, err := c.Query(ctx, `SELECT pid FROM pg_stat_activity, pglogical.local_node l JOIN pglogical.node n USING (node_id)
-		WHERE backend_type = 'walsender' AND application_name = 'sub_' || n.node_name || '_' || $1`, subscriber)
+func (e Engine) WalSenders(ctx context.Context, c *pgx.Conn, subscriber string) ([]int32, error) {
+	rows, err := c.Query(ctx, e.sql(`SELECT pid FROM pg_stat_activity, (SELECT sub, {slot_name}(current_database(), node_name, sub)::text AS slot
+			FROM (SELECT n.node_name, ('sub_' || n.node_name || '_' || $1)::name AS sub
+				FROM {schema}.local_node l JOIN {schema}.node n USING (node_id)) s) s
+		WHERE backend_type = 'walsender' AND application_name = {walsender}`), subscriber)
 	if err != nil {
 		return nil, fmt.Errorf("listing walsenders: %w", err)
 	}
@@ -209,17 +217,17 @@ func (Engine) WalSenders(ctx context.Context, c *pgx.Conn, subscriber string) ([
 // pglogical tries to reach the lost node to drop the slot there: with its link stalled that
 // takes until ctx is done; refuse the link first.
 func (e Engine) DropNode(ctx context.Context, c *pgx.Conn, failed string) error {
-	name, _, err := find(ctx, c, failed)
+	name, _, err := e.find(ctx, c, failed)
 	if err != nil {
 		return err
 	}
-	if _, err := c.Exec(ctx, `SELECT pglogical.drop_subscription($1)`, name); err != nil {
+	if _, err := c.Exec(ctx, e.sql(`SELECT {sub_drop}($1)`), name); err != nil {
 		return fmt.Errorf("dropping subscription %s: %w", name, err)
 	}
-	_, err = c.Exec(ctx, `SELECT pg_drop_replication_slot(s.slot_name) FROM pg_replication_slots s,
-		pglogical.local_node l JOIN pglogical.node n USING (node_id)
+	_, err = c.Exec(ctx, e.sql(`SELECT pg_drop_replication_slot(s.slot_name) FROM pg_replication_slots s,
+		{schema}.local_node l JOIN {schema}.node n USING (node_id)
 		WHERE s.database = current_database() AND NOT s.active
-		AND s.slot_name = pglogical.pglogical_gen_slot_name(current_database(), n.node_name, 'sub_' || n.node_name || '_' || $1)`, failed)
+		AND s.slot_name = {slot_name}(current_database(), n.node_name, 'sub_' || n.node_name || '_' || $1)`), failed)
 	if err != nil {
 		return fmt.Errorf("dropping the slot that fed %s: %w", failed, err)
 	}

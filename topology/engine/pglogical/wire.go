@@ -65,7 +65,7 @@ func (e Engine) Wire(ctx context.Context, members []engine.Member) error {
 }
 
 func (w *wiring) makeNode(ctx context.Context, c *pgx.Conn, m engine.Member) error {
-	if _, err := c.Exec(ctx, `CREATE EXTENSION IF NOT EXISTS pglogical`); err != nil {
+	if _, err := c.Exec(ctx, `CREATE EXTENSION IF NOT EXISTS `+w.Name()); err != nil {
 		return fmt.Errorf("creating the extension: %w", err)
 	}
 	schema, _, _ := strings.Cut(engine.ProbeTable, ".")
@@ -75,11 +75,11 @@ func (w *wiring) makeNode(ctx context.Context, c *pgx.Conn, m engine.Member) err
 		return fmt.Errorf("creating the probe table: %w", err)
 	}
 	var name, dsn, interfaceID string
-	err = c.QueryRow(ctx, `SELECT n.node_name::text, i.if_dsn, i.if_id::text FROM pglogical.local_node l JOIN pglogical.node n USING (node_id)
-		JOIN pglogical.node_interface i ON i.if_id = l.node_local_interface`).Scan(&name, &dsn, &interfaceID)
+	err = c.QueryRow(ctx, w.sql(`SELECT n.node_name::text, i.if_dsn, i.if_id::text FROM {schema}.local_node l JOIN {schema}.node n USING (node_id)
+		JOIN {schema}.node_interface i ON i.if_id = l.node_local_interface`)).Scan(&name, &dsn, &interfaceID)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		if _, err := c.Exec(ctx, `SELECT pglogical.create_node($1, $2)`, m.Name, m.OwnDSN()); err != nil {
+		if _, err := c.Exec(ctx, w.sql(`SELECT {node_create}($1, $2)`), m.Name, m.OwnDSN()); err != nil {
 			return fmt.Errorf("creating the node: %w", err)
 		}
 	case err != nil:
@@ -87,7 +87,7 @@ func (w *wiring) makeNode(ctx context.Context, c *pgx.Conn, m engine.Member) err
 	case name != m.Name:
 		return fmt.Errorf("its database is node %s already", name)
 	case dsn != m.OwnDSN():
-		if err := setDSN(ctx, c, interfaceID, m.OwnDSN()); err != nil {
+		if err := w.setDSN(ctx, c, interfaceID, m.OwnDSN()); err != nil {
 			return err
 		}
 	}
@@ -98,8 +98,8 @@ func (w *wiring) makeNode(ctx context.Context, c *pgx.Conn, m engine.Member) err
 }
 
 // setDSN changes where an interface leads. pglogical has functions that add an interface and drop it, none that changes it.
-func setDSN(ctx context.Context, c *pgx.Conn, interfaceID, dsn string) error {
-	if _, err := c.Exec(ctx, `UPDATE pglogical.node_interface SET if_dsn = $2 WHERE if_id = $1::text::oid`, interfaceID, dsn); err != nil {
+func (w *wiring) setDSN(ctx context.Context, c *pgx.Conn, interfaceID, dsn string) error {
+	if _, err := c.Exec(ctx, w.sql(`UPDATE {schema}.node_interface SET if_dsn = $2 WHERE if_id = $1::text::oid`), interfaceID, dsn); err != nil {
 		return fmt.Errorf("changing a conninfo: %w", err)
 	}
 	return nil
@@ -126,7 +126,7 @@ func (w *wiring) noteSlots(ctx context.Context, c *pgx.Conn, node string) error 
 }
 
 func (w *wiring) subscribeAll(ctx context.Context, c *pgx.Conn, m engine.Member) error {
-	have, err := subscribed(ctx, c)
+	have, err := w.subscribed(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -155,11 +155,11 @@ type existing struct {
 }
 
 // subscribed are the connected node's subscriptions, by provider.
-func subscribed(ctx context.Context, c *pgx.Conn) (map[string]existing, error) {
-	rows, err := c.Query(ctx, `SELECT s.sub_name::text, n.node_name::text, s.sub_slot_name::text, s.sub_enabled,
-			EXISTS (SELECT FROM pglogical.local_sync_status y WHERE y.sync_subid = s.sub_id AND y.sync_nspname IS NULL AND y.sync_status = 'r'),
+func (w *wiring) subscribed(ctx context.Context, c *pgx.Conn) (map[string]existing, error) {
+	rows, err := c.Query(ctx, w.sql(`SELECT s.sub_name::text, n.node_name::text, s.sub_slot_name::text, s.sub_enabled,
+			EXISTS (SELECT FROM {schema}.local_sync_status y WHERE y.sync_subid = s.sub_id AND y.sync_nspname IS NULL AND y.sync_status = 'r'),
 			i.if_id::text, i.if_dsn, s.sub_replication_sets, s.sub_forward_origins
-		FROM pglogical.subscription s JOIN pglogical.node n ON n.node_id = s.sub_origin JOIN pglogical.node_interface i ON i.if_id = s.sub_origin_if`)
+		FROM {schema}.subscription s JOIN {schema}.node n ON n.node_id = s.sub_origin JOIN {schema}.node_interface i ON i.if_id = s.sub_origin_if`))
 	if err != nil {
 		return nil, fmt.Errorf("listing subscriptions: %w", err)
 	}
@@ -180,19 +180,19 @@ func subscribed(ctx context.Context, c *pgx.Conn) (map[string]existing, error) {
 func (w *wiring) subscribe(ctx context.Context, c *pgx.Conn, s existing, provider, name, dsn string) error {
 	switch {
 	case s.name == "":
-		return createSubscription(ctx, c, name, dsn)
+		return w.createSubscription(ctx, c, name, dsn)
 	case s.name != name:
 		return fmt.Errorf("there is a subscription %s, which is not ours: drop it first", s.name)
 	case len(s.forward) > 0:
 		return fmt.Errorf("subscription %s forwards what others wrote (%s): drop it first", name, strings.Join(s.forward, ", "))
 	case s.ready && !w.slots[provider][s.slot]:
-		if _, err := c.Exec(ctx, `SELECT pglogical.drop_subscription($1)`, name); err != nil {
+		if _, err := c.Exec(ctx, w.sql(`SELECT {sub_drop}($1)`), name); err != nil {
 			return fmt.Errorf("dropping subscription %s, whose slot is gone: %w", name, err)
 		}
-		return createSubscription(ctx, c, name, dsn)
+		return w.createSubscription(ctx, c, name, dsn)
 	}
 	if s.dsn != dsn {
-		if err := setDSN(ctx, c, s.interfaceID, dsn); err != nil {
+		if err := w.setDSN(ctx, c, s.interfaceID, dsn); err != nil {
 			return err
 		}
 		if s.enabled { // its worker has still the old one
@@ -204,7 +204,7 @@ func (w *wiring) subscribe(ctx context.Context, c *pgx.Conn, s existing, provide
 	}
 	for _, set := range sets {
 		if !slices.Contains(s.sets, set) {
-			if _, err := c.Exec(ctx, `SELECT pglogical.alter_subscription_add_replication_set($1, $2)`, name, set); err != nil {
+			if _, err := c.Exec(ctx, w.sql(`SELECT {sub_add_set}($1, $2)`), name, set); err != nil {
 				return fmt.Errorf("adding replication set %s: %w", set, err)
 			}
 		}
@@ -215,8 +215,8 @@ func (w *wiring) subscribe(ctx context.Context, c *pgx.Conn, s existing, provide
 	return nil
 }
 
-func createSubscription(ctx context.Context, c *pgx.Conn, name, dsn string) error {
-	_, err := c.Exec(ctx, `SELECT pglogical.create_subscription($1, $2, $3, false, false, '{}')`, name, dsn, sets)
+func (w *wiring) createSubscription(ctx context.Context, c *pgx.Conn, name, dsn string) error {
+	_, err := c.Exec(ctx, w.sql(`SELECT {sub_create}($1, $2, $3, false, false, '{}')`), name, dsn, sets)
 	return err
 }
 

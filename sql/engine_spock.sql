@@ -1,0 +1,94 @@
+-- engine_spock.sql: what the other files must know of Spock's catalogs (5.0).
+--
+-- engine_pglogical.sql says what such a file has to define. Spock's commits carry the provider's node id as their origin, an
+-- id that no replication origin of PostgreSQL's has: the subscription's origin (roident 1, 2, …) moves in memory and is saved by
+-- checkpoints. So recovery after a crash replays progress under the node id, where pg_replication_origin_progress
+-- does not find it, and pgoutput sends no Origin message. An origin of that id, spk_node_<id>, mends both.
+
+SET client_min_messages = warning;
+
+CREATE OR REPLACE VIEW spock.recovery_node AS
+    SELECT n.node_name::text AS node_name, i.if_dsn AS dsn
+      FROM spock.local_node l
+      JOIN spock.node n USING (node_id)
+      JOIN spock.node_interface i ON i.if_id = l.node_local_interface;
+
+CREATE OR REPLACE VIEW spock.recovery_peer AS
+    SELECT n.node_name::text      AS peer_node,
+           i.if_dsn               AS dsn,
+           s.sub_slot_name::text  AS origin_name,
+           'spk_node_' || n.node_id AS commit_origin,
+           s.sub_slot_name::text  AS slot_name,
+           s.sub_name::text       AS subscription_name,
+           s.sub_enabled          AS enabled
+      FROM spock.subscription s
+      JOIN spock.local_node l ON l.node_id = s.sub_target
+      JOIN spock.node n ON n.node_id = s.sub_origin
+      JOIN spock.node_interface i ON i.if_id = s.sub_origin_if;
+
+CREATE OR REPLACE VIEW spock.recovery_origin AS
+    SELECT peer_node, origin_name FROM spock.recovery_peer
+    UNION ALL
+    SELECT peer_node, commit_origin FROM spock.recovery_peer;
+
+CREATE OR REPLACE VIEW spock.recovery_table AS
+    SELECT t.set_reloid::oid                AS relid,
+           bool_or(s.replicate_insert)      AS can_insert,
+           bool_or(s.replicate_update)      AS can_update,
+           bool_or(s.replicate_delete)      AS can_delete,
+           bool_or(s.replicate_truncate)    AS can_truncate
+      FROM spock.replication_set_table t
+      JOIN spock.replication_set s USING (set_id)
+      JOIN spock.local_node l ON l.node_id = s.set_nodeid
+     GROUP BY t.set_reloid;
+
+CREATE OR REPLACE VIEW spock.recovery_apply_worker AS
+    SELECT n.node_name::text AS peer_node, a.pid
+      FROM spock.subscription s
+      JOIN spock.node n ON n.node_id = s.sub_origin
+      JOIN pg_catalog.pg_stat_activity a
+        ON a.datname = current_database()
+       AND a.backend_type <> 'client backend'
+       AND a.application_name = format('spock apply %s:%s', a.datid, s.sub_id);
+
+-- Makes the origins of all known nodes. pg_replication_origin_create would choose the id itself.
+CREATE OR REPLACE FUNCTION spock.recovery_engine_prepare() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    was text := current_setting('allow_system_table_mods');
+BEGIN
+    IF NOT EXISTS (SELECT FROM spock.node n LEFT JOIN pg_catalog.pg_replication_origin o ON o.roident = n.node_id WHERE o.roident IS NULL) THEN
+        RETURN;
+    END IF;
+    -- Replication origins are shared by all databases: one session at a time.
+    LOCK TABLE pg_catalog.pg_replication_origin IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM set_config('allow_system_table_mods', 'on', true);
+    INSERT INTO pg_catalog.pg_replication_origin (roident, roname)
+        SELECT n.node_id, 'spk_node_' || n.node_id
+          FROM spock.node n LEFT JOIN pg_catalog.pg_replication_origin o ON o.roident = n.node_id WHERE o.roident IS NULL;
+    PERFORM set_config('allow_system_table_mods', was, true);
+END $$;
+
+-- Each of these three must run in a transaction of its own: workers act on what is committed.
+CREATE OR REPLACE FUNCTION spock.recovery_engine_disable(peer text) RETURNS void LANGUAGE sql AS $$
+    SELECT spock.sub_disable(subscription_name::name, true)
+      FROM spock.recovery_peer WHERE peer_node = peer AND enabled
+$$;
+
+CREATE OR REPLACE FUNCTION spock.recovery_engine_enable(peer text) RETURNS void LANGUAGE sql AS $$
+    SELECT spock.sub_enable(subscription_name::name, true)
+      FROM spock.recovery_peer WHERE peer_node = peer AND NOT enabled
+$$;
+
+-- Also drops the replication origin, and the node's entry when nothing else refers to it.
+CREATE OR REPLACE FUNCTION spock.recovery_engine_drop(peer text) RETURNS void LANGUAGE sql AS $$
+    SELECT spock.sub_drop(subscription_name::name, true)
+      FROM spock.recovery_peer WHERE peer_node = peer
+$$;
+
+-- recovery_engine_add_table replicates a table that has a primary key, with every action.
+CREATE OR REPLACE FUNCTION spock.recovery_engine_add_table(relation regclass) RETURNS void LANGUAGE sql AS $$
+    SELECT spock.repset_add_table('default', relation, false)
+     WHERE NOT EXISTS (SELECT FROM spock.recovery_table WHERE relid = relation)
+$$;
+
+RESET client_min_messages;

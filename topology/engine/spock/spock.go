@@ -1,0 +1,19 @@
+package spock
+
+import "github.com/spockchaos/spockchaos/topology/engine/pglogical"
+
+// New is the engine.
+func New() pglogical.Engine {
+	return pglogical.Of(pglogical.Dialect{
+		Name:       "spock",
+		NodeCreate: "node_create", SetAddTable: "repset_add_table", SlotName: "spock_gen_slot_name",
+		SubCreate: "sub_create", SubDrop: "sub_drop", SubStatus: "sub_show_status",
+		SubDisable: "sub_disable", SubEnable: "sub_enable", SubAddSet: "sub_add_repset",
+		WalSender:  "slot",
+		NodeOrigin: "'spk_node_' || n.node_id",
+		Settings: map[string]string{
+			// Every resolved conflict is in spock.resolutions.
+			"spock.save_resolutions": "on",
+		},
+	})
+}
