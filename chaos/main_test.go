@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func testConfig(t testing.TB, faults ...string) Config {
 	t.Helper()
 	return Config{
-		Duration: time.Second, Seed: 5, Nodes: 3, Engine: "pglogical", Topology: "local",
+		Duration: time.Second, Seed: 5, Nodes: 3, Engine: "auto", Topology: "local",
 		PGBin:     os.Getenv("SPOCKCHAOS_TEST_PG_BIN"),
 		Workloads: []string{"ledger", "register", "counter", "bank"}, Rate: 400,
 		Faults: faults, Chaos: 6 * time.Second, Rounds: "fresh",

@@ -14,19 +14,10 @@ import (
 	"github.com/spockchaos/spockchaos/topology/docker"
 	"github.com/spockchaos/spockchaos/topology/docker/image"
 	"github.com/spockchaos/spockchaos/topology/engine"
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+	"github.com/spockchaos/spockchaos/topology/engine/engines"
 	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/workload"
 )
-
-// Engine is the replication engine of a name.
-func Engine(name string) (engine.Engine, error) {
-	switch name {
-	case "pglogical":
-		return pglogical.New(), nil
-	}
-	return nil, fmt.Errorf("engine %q is not known: pglogical is", name)
-}
 
 // setUp brings the cluster up, wires it, installs sql/ and saves it as the state that
 // every round starts from.
@@ -41,6 +32,9 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 		if err := h.deps.Begun(); err != nil {
 			return err
 		}
+	}
+	if h.cfg.Effective != nil {
+		h.cfg.Effective["engine"] = h.engine.Name() // the one that was found
 	}
 	engineVersion, err := EngineVersion(ctx, h.cluster, h.engine)
 	if err != nil {
@@ -74,42 +68,40 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 // BringUp makes the nodes and links that cfg names (its Topology, Nodes, Engine, Seed, Dir and, by topology, PGBin, PGVer, Image
 // and VolumeSize), without anything of the engine's on them. The caller closes the cluster; on an error nothing is left behind.
 func BringUp(ctx context.Context, cfg Config, deps Deps) (topology.Cluster, engine.Engine, error) {
-	eng, err := Engine(cfg.Engine)
+	candidates, err := engines.Candidates(cfg.Engine)
 	if err != nil {
 		return nil, nil, &UsageError{err}
 	}
-	var cluster topology.Cluster
 	switch cfg.Topology {
 	case "local":
-		cluster, err = bringUpLocal(ctx, cfg, deps, eng)
+		return bringUpLocal(ctx, cfg, deps, candidates)
 	case "docker":
-		cluster, err = bringUpContainers(ctx, cfg, deps, eng)
-	default:
-		err = &UsageError{fmt.Errorf("topology %q is not known: local and docker are", cfg.Topology)}
+		return bringUpContainers(ctx, cfg, deps, candidates)
 	}
-	return cluster, eng, err
+	return nil, nil, &UsageError{fmt.Errorf("topology %q is not known: local and docker are", cfg.Topology)}
 }
 
-func bringUpLocal(ctx context.Context, cfg Config, deps Deps, eng engine.Engine) (topology.Cluster, error) {
-	binDir, _, _, err := local.FindPostgres(ctx, cfg.PGBin, cfg.PGVer, eng)
+func bringUpLocal(ctx context.Context, cfg Config, deps Deps, candidates []engine.Engine) (topology.Cluster, engine.Engine, error) {
+	found, err := local.FindPostgres(ctx, cfg.PGBin, cfg.PGVer, candidates...)
 	if err != nil {
-		return nil, &UsageError{err}
+		return nil, nil, &UsageError{err}
 	}
 	cluster, err := local.New(ctx, local.Options{
-		Dir: cfg.Dir, Nodes: cfg.Nodes, BinDir: binDir, Engine: eng, Seed: cfg.Seed,
+		Dir: cfg.Dir, Nodes: cfg.Nodes, BinDir: found.BinDir, Engine: found.Engine, Seed: cfg.Seed,
 		Log: deps.Log, Clock: deps.Clock, WatchdogCommand: deps.WatchdogCommand,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("bring the cluster up: %w", err)
+		return nil, nil, fmt.Errorf("bring the cluster up: %w", err)
 	}
-	return cluster, nil
+	return cluster, found.Engine, nil
 }
 
 // bringUpContainers finds the container engine and the images before it makes anything: what they lack is the user's to mend.
-func bringUpContainers(ctx context.Context, cfg Config, deps Deps, eng engine.Engine) (_ topology.Cluster, err error) {
+// With neither an engine nor an image named, the image is that of the last candidate, the one that make image builds.
+func bringUpContainers(ctx context.Context, cfg Config, deps Deps, candidates []engine.Engine) (_ topology.Cluster, _ engine.Engine, err error) {
 	api, err := docker.Connect(ctx)
 	if err != nil {
-		return nil, &UsageError{err}
+		return nil, nil, &UsageError{err}
 	}
 	defer func() {
 		if err != nil {
@@ -118,26 +110,27 @@ func bringUpContainers(ctx context.Context, cfg Config, deps Deps, eng engine.En
 	}()
 	ref := cfg.Image
 	if ref == "" {
-		if ref, err = image.ForEngine(ctx, api, cfg.Engine, cfg.PGVer); err != nil {
-			return nil, &UsageError{err}
+		candidates = candidates[len(candidates)-1:]
+		if ref, err = image.ForEngine(ctx, api, candidates[0].Name(), cfg.PGVer); err != nil {
+			return nil, nil, &UsageError{err}
 		}
 	}
-	server, err := docker.Examine(ctx, api, ref, eng)
+	server, err := docker.Examine(ctx, api, ref, candidates...)
 	if err != nil {
-		return nil, &UsageError{err}
+		return nil, nil, &UsageError{err}
 	}
 	proxy, err := image.EnsureSelf(ctx, api, deps.Executable)
 	if err != nil {
-		return nil, &UsageError{err}
+		return nil, nil, &UsageError{err}
 	}
 	cluster, err := docker.New(ctx, docker.Options{
-		API: api, Dir: cfg.Dir, Nodes: cfg.Nodes, Server: server, Proxy: proxy, VolumeSize: cfg.VolumeSize, Engine: eng, Seed: cfg.Seed,
+		API: api, Dir: cfg.Dir, Nodes: cfg.Nodes, Server: server, Proxy: proxy, VolumeSize: cfg.VolumeSize, Engine: server.Engine, Seed: cfg.Seed,
 		Log: deps.Log, Clock: deps.Clock, WatchdogCommand: deps.WatchdogCommand,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("bring the cluster up: %w", err)
+		return nil, nil, fmt.Errorf("bring the cluster up: %w", err)
 	}
-	return cluster, nil
+	return cluster, server.Engine, nil
 }
 
 // EngineVersion asks the first node, whose servers all come from one installation.

@@ -79,11 +79,17 @@ CREATE OR REPLACE FUNCTION spock.recovery_engine_enable(peer text) RETURNS void 
       FROM spock.recovery_peer WHERE peer_node = peer AND NOT enabled
 $$;
 
--- Also drops the replication origin, and the node's entry when nothing else refers to it.
-CREATE OR REPLACE FUNCTION spock.recovery_engine_drop(peer text) RETURNS void LANGUAGE sql AS $$
-    SELECT spock.sub_drop(subscription_name::name, true)
-      FROM spock.recovery_peer WHERE peer_node = peer
-$$;
+-- Also drops both replication origins, and the node's entry when nothing else refers to it.
+CREATE OR REPLACE FUNCTION spock.recovery_engine_drop(peer text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    p spock.recovery_peer;
+BEGIN
+    FOR p IN SELECT * FROM spock.recovery_peer WHERE peer_node = peer LOOP
+        PERFORM spock.sub_drop(p.subscription_name::name, true);
+        PERFORM pg_catalog.pg_replication_origin_drop(p.commit_origin)
+          WHERE EXISTS (SELECT FROM pg_catalog.pg_replication_origin WHERE roname = p.commit_origin);
+    END LOOP;
+END $$;
 
 -- recovery_engine_add_table replicates a table that has a primary key, with every action.
 CREATE OR REPLACE FUNCTION spock.recovery_engine_add_table(relation regclass) RETURNS void LANGUAGE sql AS $$

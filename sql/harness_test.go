@@ -14,7 +14,6 @@ import (
 	"github.com/spockchaos/spockchaos/sql"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 )
@@ -56,7 +55,7 @@ type mesh struct {
 
 func newMesh(t testing.TB, n int) *mesh {
 	t.Helper()
-	m := &mesh{t: t, cluster: localtest.Start(t, n), engine: pglogical.New(), down: map[string]bool{}, conns: map[string]*pgx.Conn{}}
+	m := &mesh{t: t, cluster: localtest.Start(t, n), engine: localtest.Engine(t), down: map[string]bool{}, conns: map[string]*pgx.Conn{}}
 	t.Cleanup(func() { m.disconnect(m.names...) })
 	for _, node := range m.cluster.Nodes() {
 		m.names = append(m.names, node.Name())

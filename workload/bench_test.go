@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
@@ -79,7 +78,7 @@ func (s *server) pgbench(b *testing.B) float64 {
 	if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
 		b.Fatal(err)
 	}
-	pgbench := filepath.Join(localtest.BinDir(b, pglogical.New()), "pgbench")
+	pgbench := filepath.Join(localtest.BinDir(b), "pgbench")
 	c := exec.CommandContext(b.Context(), pgbench, "-n", "-M", "prepared", "-f", script, "-D", "n=0",
 		"-c", strconv.Itoa(benchSessions), "-j", "2", "-T", fmt.Sprint(int(benchSlice/time.Second)), s.linkDSN())
 	var stderr bytes.Buffer

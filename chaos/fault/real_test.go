@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 	"github.com/spockchaos/spockchaos/topology/wait"
 )
@@ -297,7 +296,7 @@ func lossUnderLag(t *testing.T, m *mesh) {
 
 func newMesh(t *testing.T) *mesh {
 	t.Helper()
-	cluster, eng := localtest.Start(t, 3), pglogical.New()
+	cluster, eng := localtest.Start(t, 3), localtest.Engine(t)
 	m := &mesh{}
 	m.env = Env{
 		Cluster: cluster, Engine: eng, Log: zaptest.NewLogger(t), Clock: time.Now,

@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/spockchaos/spockchaos/chaos"
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 )
 
@@ -17,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func testConfig(t *testing.T, nodes int) Config {
 	t.Helper()
-	return Config{Nodes: nodes, Engine: "pglogical", Topology: "local", PGBin: localtest.BinDir(t, pglogical.New())}
+	return Config{Nodes: nodes, Engine: "auto", Topology: "local", PGBin: localtest.BinDir(t)}
 }
 
 func testDeps(t *testing.T) chaos.Deps {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 	"github.com/spockchaos/spockchaos/workload"
 	"github.com/spockchaos/spockchaos/workload/history"
@@ -21,7 +20,7 @@ import (
 // seen on the other, and both found equal.
 func TestOnAMesh(t *testing.T) {
 	cluster := localtest.Start(t, 2)
-	eng := pglogical.New()
+	eng := localtest.Engine(t)
 	nodes := cluster.Nodes()
 	conns := map[string]*pgx.Conn{}
 	keyed, insertOnly := workload.Tables()

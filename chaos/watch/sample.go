@@ -43,7 +43,7 @@ type sampler struct {
 	direct
 	engine engine.Engine
 	clock  func() time.Time
-	// peers is the provider behind each replication origin (an engine can have two for one). Entries outlive their
+	// peers is the provider behind each replication origin. Entries outlive their
 	// subscription: its origin may be there for a while after it was dropped.
 	peers map[string]string
 }
@@ -115,17 +115,18 @@ func (s *sampler) read(ctx context.Context, c *pgx.Conn) (rundir.Sample, error) 
 	if err != nil {
 		return r, fmt.Errorf("read subscriptions of %s: %w", s.node.Name(), err)
 	}
+	second := map[string]string{} // provider by the second origin of a subscription that is there
 	for _, sub := range subs {
-		for _, origin := range []string{sub.Origin, sub.NodeOrigin} {
-			if origin != "" {
-				s.peers[origin] = sub.Provider
-			}
-		}
+		s.peers[sub.Origin] = sub.Provider
+		second[sub.NodeOrigin] = sub.Provider
 		r.Subscriptions = append(r.Subscriptions, rundir.Subscription{Provider: sub.Provider, Status: sub.Status})
 	}
 	for _, o := range origins {
 		// An origin of nobody's subscription is not this program's.
 		provider, known := s.peers[o.Node]
+		if !known {
+			provider, known = second[o.Node]
+		}
 		if !known {
 			continue
 		}

@@ -89,7 +89,7 @@ func newBench(t *testing.T) *bench {
 		Faults:   []cli.Item{{Name: "partition", Summary: "a pair"}, {Name: "kill", Summary: "SIGKILL"}, {Name: "pause", Summary: "SIGSTOP"}},
 		Workloads: []cli.Item{
 			{Name: "ledger", Summary: "rows"}, {Name: "bank", Summary: "transfers"}},
-		Engines: []cli.Item{{Name: "pglogical"}}, Topologies: []cli.Item{{Name: "local"}},
+		Engines: []cli.Item{{Name: "auto"}, {Name: "pglogical"}}, Topologies: []cli.Item{{Name: "local"}},
 		Terminal: func(io.Writer) (func() (int, int), bool) { return nil, false },
 		Notify:   func(c chan<- os.Signal) func() { b.signals = c; return func() {} },
 		Exit:     func(code int) { b.exits <- code },
@@ -285,7 +285,7 @@ func TestWhatARunIsGiven(t *testing.T) {
 	}
 	g := b.got[0]
 	want := chaos.Config{
-		Duration: 30 * time.Minute, Seed: 9, Nodes: 4, Engine: "pglogical", Topology: "local", PGVer: "17", Workloads: []string{"ledger", "bank"},
+		Duration: 30 * time.Minute, Seed: 9, Nodes: 4, Engine: "auto", Topology: "local", PGVer: "17", Workloads: []string{"ledger", "bank"},
 		Sessions: 7, Rate: 200, Faults: []string{"kill", "pause"}, Chaos: 7 * time.Second, Rounds: "fresh",
 		Dir: filepath.Join("spockchaos-runs", "20260301-120000-9"), ManagerPeriod: time.Second,
 	}

@@ -78,7 +78,7 @@ func TestRecoveryIsGivenTheSettings(t *testing.T) {
 	if code := b.main("test-recovery", "--nodes", "4", "--recovery-sql", file); code != 0 || b.err.String() != "" {
 		t.Fatalf("exit status %d; %s", code, b.err.String())
 	}
-	want := scenario.Config{Nodes: 4, Engine: "pglogical", Topology: "local", PGVer: "17", RecoverySQL: file}
+	want := scenario.Config{Nodes: 4, Engine: "auto", Topology: "local", PGVer: "17", RecoverySQL: file}
 	if len(*asked) != 1 || (*asked)[0] != want {
 		t.Errorf("asked for %+v, want %+v", *asked, want)
 	}

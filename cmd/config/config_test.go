@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func testNames() Names {
-	return Names{Faults: []string{"partition", "kill", "pause"}, Workloads: []string{"ledger", "bank"}, Engines: []string{"pglogical"}, Topologies: []string{"local", "docker"}}
+	return Names{Faults: []string{"partition", "kill", "pause"}, Workloads: []string{"ledger", "bank"}, Engines: []string{"auto", "pglogical"}, Topologies: []string{"local", "docker"}}
 }
 
 func newSet() (*Set, *pflag.FlagSet) {

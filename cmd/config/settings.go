@@ -96,7 +96,7 @@ func (s *Set) options(names Names) []option {
 			"how long rounds are begun (at least one is run)"},
 		{"seed", "", newSeed(&s.Seed), "the number that every draw comes from, or random"},
 		{"nodes", "", newInt(&s.Nodes, 3, minNodes, maxNodes), "how many nodes, 2 to 9"},
-		{"engine", "", newEnum(&s.Engine, "pglogical", names.Engines), "what replicates: " + join(names.Engines)},
+		{"engine", "", newEnum(&s.Engine, "auto", names.Engines), "what replicates: " + join(names.Engines) + "; auto is spock where the installation has it"},
 		{"topology", "", newEnum(&s.Topology, "local", names.Topologies), "how nodes exist: " + join(names.Topologies)},
 		{"pg-bin", "", newText(&s.PGBin, "directory"), "directory of the PostgreSQL programs (default: found)"},
 		{"pg-ver", "", newEnum(&s.PGVer, "", []string{"", "15", "16", "17", "18"}), "PostgreSQL version wanted, 15 to 18 (default: the newest that has the engine)"},

@@ -20,7 +20,7 @@ import (
 	"github.com/spockchaos/spockchaos/topology/clean"
 	"github.com/spockchaos/spockchaos/topology/docker"
 	"github.com/spockchaos/spockchaos/topology/docker/drop"
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+	"github.com/spockchaos/spockchaos/topology/engine/engines"
 	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/topology/mesh"
 	"github.com/spockchaos/spockchaos/topology/watchdog"
@@ -47,15 +47,23 @@ func app() *cli.App {
 		RandomSeed: func() uint64 { return uint64(rand.Uint32()) },
 		Executable: executable, Version: version,
 		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON, Watchdog: watch,
-		TestRecovery: scenario.Run, Engine: chaos.Engine, Setup: mesh.Setup, TestMesh: mesh.Check, Clean: cleanUp, DropPackets: drop.Main,
+		TestRecovery: scenario.Run, Engine: engines.ByName, Setup: mesh.Setup, TestMesh: mesh.Check, Clean: cleanUp, DropPackets: drop.Main,
 		Faults: faults(), Workloads: workloads(),
-		Engines: []cli.Item{{Name: pglogical.New().Name(), Summary: "pglogical 2, full mesh, last update wins"}},
+		Engines: listEngines(),
 		Topologies: []cli.Item{
 			{Name: "local", Summary: "PostgreSQL processes on this machine"},
 			{Name: "docker", Summary: "containers: a network, a container and a volume for each node"},
 		},
 		Terminal: terminal, Notify: notify, Exit: os.Exit,
 	}
+}
+
+func listEngines() []cli.Item {
+	items := []cli.Item{{Name: engines.Auto, Summary: "spock where the installation has it, else pglogical"}}
+	for _, e := range engines.All() {
+		items = append(items, cli.Item{Name: e.Name(), Summary: e.Summary})
+	}
+	return items
 }
 
 // watch is the watchdog of every kind of cluster.

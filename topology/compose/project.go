@@ -11,6 +11,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+	"github.com/spockchaos/spockchaos/topology/engine/spock"
 	"github.com/spockchaos/spockchaos/topology/link"
 	"github.com/spockchaos/spockchaos/topology/server"
 )
@@ -79,7 +80,7 @@ func (c *Cluster) node(n Node, settings []string) types.ServiceConfig {
 func (c *Cluster) settings() []string {
 	var eng engine.Engine = pglogical.New()
 	if c.Engine == Spock {
-		eng = spockSettings{}
+		eng = spock.New()
 	}
 	// Whether the image's server knows the list of output plugins is not known here: the set-up looks.
 	all := server.Settings(len(c.Nodes), c.Postgres*10000, false, eng)
@@ -89,14 +90,6 @@ func (c *Cluster) settings() []string {
 		args = append(args, "--"+k+"="+all[k]) // one line in the file, where -c would be two
 	}
 	return args
-}
-
-// spockSettings is as much of an engine as a server's settings need.
-type spockSettings struct{ engine.Engine }
-
-func (spockSettings) Name() string { return Spock }
-func (spockSettings) Settings(int) map[string]string {
-	return map[string]string{"shared_preload_libraries": "spock", "spock.conflict_resolution": "last_update_wins"}
 }
 
 // proxyArgs are the arguments of the command that holds the links.

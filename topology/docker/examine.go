@@ -15,13 +15,14 @@ type Server struct {
 	Ref           string
 	Version       string // of PostgreSQL, "17.11"
 	VersionNum    int    // 170011
+	Engine        engine.Engine
 	EngineVersion string
 	pluginList    bool // the server knows the setting server.PluginList
 }
 
-// Examine says what an image is as a node with an engine, or in one line what it lacks. An image that is not
+// Examine says what an image is as a node with the first of engines that it has, or in one line what it lacks. An image that is not
 // on the engine's machine is pulled.
-func Examine(ctx context.Context, api API, ref string, eng engine.Engine) (Server, error) {
+func Examine(ctx context.Context, api API, ref string, engines ...engine.Engine) (Server, error) {
 	s := Server{Ref: ref}
 	if _, err := api.Image(ctx, ref); errors.Is(err, ErrNotFound) {
 		if err := api.PullImage(ctx, ref); err != nil {
@@ -40,9 +41,11 @@ func Examine(ctx context.Context, api API, ref string, eng engine.Engine) (Serve
 	if m := s.VersionNum / 10000; m < server.OldestMajor || m > server.NewestMajor {
 		return s, fmt.Errorf("image %s has PostgreSQL %s: known are %d to %d", ref, s.Version, server.OldestMajor, server.NewestMajor)
 	}
-	if s.EngineVersion, err = eng.Available(out); err != nil {
+	i, version, err := engine.Choose(out, engines)
+	if err != nil {
 		return s, fmt.Errorf("image %s has PostgreSQL %s and %w", ref, s.Version, err)
 	}
+	s.Engine, s.EngineVersion = engines[i], version
 	s.pluginList = out.pluginList
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,4 +40,17 @@ func ControlVersion(extension, control string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s.control names no default_version", extension)
+}
+
+// Choose is the first of engines that an installation has: its place among them, and its version. The error says what each lacks.
+func Choose(in Installation, engines []Engine) (place int, version string, err error) {
+	var lacks []string
+	for i, e := range engines {
+		version, err := e.Available(in)
+		if err == nil {
+			return i, version, nil
+		}
+		lacks = append(lacks, err.Error())
+	}
+	return 0, "", errors.New(strings.Join(lacks, " and "))
 }

@@ -16,84 +16,98 @@ import (
 	"github.com/spockchaos/spockchaos/topology/server"
 )
 
-// installation is a PostgreSQL that may do.
-type installation struct {
-	bin     string
-	version string
-	number  int
+// Installation is a PostgreSQL that FindPostgres found.
+type Installation struct {
+	BinDir     string // of the programs
+	Version    string // "17.11"
+	VersionNum int    // 170011
+	Engine     engine.Engine
+	rank       int // of the engine among those wanted
 }
 
 // FindPostgres finds the PostgreSQL programs to use: pgBin if it is given, else $PG_CONFIG's,
 // else the newest that has the engine of the system's (/usr/lib/postgresql, pg_config in PATH), else of the private
 // prefixes (.cache/pg below the working directory, spockchaos/pg below the user's cache directory). pgVer, if
-// given, is the major version wanted; then a private prefix goes first: somebody took the trouble to make it. The error is one line that names what was looked at.
-func FindPostgres(ctx context.Context, pgBin, pgVer string, eng engine.Engine) (binDir, version string, versionNum int, err error) {
+// given, is the major version wanted; then a private prefix goes first: somebody took the trouble to make it. Of engines one must be there, the
+// first of them if more than one is. The error is one line that names what was looked at.
+func FindPostgres(ctx context.Context, pgBin, pgVer string, engines ...engine.Engine) (found Installation, err error) {
 	major := 0
 	if pgVer != "" {
 		major, err = strconv.Atoi(pgVer)
 		if err != nil || major < server.OldestMajor || major > server.NewestMajor {
-			return "", "", 0, fmt.Errorf("PostgreSQL version %q: known are %d to %d", pgVer, server.OldestMajor, server.NewestMajor)
+			return found, fmt.Errorf("PostgreSQL version %q: known are %d to %d", pgVer, server.OldestMajor, server.NewestMajor)
 		}
 	}
 	if pgBin != "" {
-		return named(ctx, pgBin, pgBin, major, eng)
+		return named(ctx, pgBin, pgBin, major, engines)
 	}
 	if conf := os.Getenv("PG_CONFIG"); conf != "" {
 		bin, err := configured(ctx, conf)
 		if err != nil {
-			return "", "", 0, fmt.Errorf("PG_CONFIG=%s: %w", conf, err)
+			return found, fmt.Errorf("PG_CONFIG=%s: %w", conf, err)
 		}
-		return named(ctx, bin, "PG_CONFIG="+conf, major, eng)
+		return named(ctx, bin, "PG_CONFIG="+conf, major, engines)
 	}
 	var whyNot []string
+	var all []Installation
 	groups := [][]string{systemBins(ctx), privateBins()}
 	if major != 0 {
 		slices.Reverse(groups)
 	}
 	for _, group := range groups {
-		var found []installation
+		var some []Installation
 		for _, bin := range group {
-			i, err := inspect(ctx, bin, eng)
+			i, err := inspect(ctx, bin, engines)
 			switch {
 			case err != nil:
 				whyNot = append(whyNot, err.Error())
-			case major != 0 && i.number/10000 != major:
+			case major != 0 && i.VersionNum/10000 != major:
 			default:
-				found = append(found, i)
+				some = append(some, i)
 			}
 		}
-		if len(found) > 0 {
-			best := slices.MaxFunc(found, func(a, b installation) int { return cmp.Compare(a.number, b.number) })
-			return best.bin, best.version, best.number, nil
-		}
+		slices.SortStableFunc(some, func(a, b Installation) int { return cmp.Compare(b.VersionNum, a.VersionNum) })
+		all = append(all, some...)
+	}
+	if len(all) > 0 {
+		return slices.MinFunc(all, func(a, b Installation) int { return cmp.Compare(a.rank, b.rank) }), nil
 	}
 	want := "PostgreSQL"
 	if major != 0 {
 		want += " " + pgVer
 	}
+	want += " with " + names(engines)
 	if len(whyNot) > 0 {
-		return "", "", 0, fmt.Errorf("no %s with %s found: %s", want, eng.Name(), strings.Join(whyNot, "; "))
+		return found, fmt.Errorf("no %s found: %s", want, strings.Join(whyNot, "; "))
 	}
-	return "", "", 0, fmt.Errorf("no %s with %s found in .cache/pg, /usr/lib/postgresql and PATH: name one with --pg-bin, or run make pg", want, eng.Name())
+	return found, fmt.Errorf("no %s found in .cache/pg, /usr/lib/postgresql and PATH: name one with --pg-bin, or run make pg", want)
+}
+
+func names(engines []engine.Engine) string {
+	var all []string
+	for _, e := range engines {
+		all = append(all, e.Name())
+	}
+	return strings.Join(all, " or ")
 }
 
 // named checks an installation that somebody named.
-func named(ctx context.Context, bin, as string, major int, eng engine.Engine) (string, string, int, error) {
-	i, err := inspect(ctx, bin, eng)
+func named(ctx context.Context, bin, as string, major int, engines []engine.Engine) (Installation, error) {
+	i, err := inspect(ctx, bin, engines)
 	if err != nil {
-		return "", "", 0, err
+		return Installation{}, err
 	}
-	if major != 0 && i.number/10000 != major {
-		return "", "", 0, fmt.Errorf("%s is PostgreSQL %s, not %d", as, i.version, major)
+	if major != 0 && i.VersionNum/10000 != major {
+		return Installation{}, fmt.Errorf("%s is PostgreSQL %s, not %d", as, i.Version, major)
 	}
-	return i.bin, i.version, i.number, nil
+	return i, nil
 }
 
 // inspect says what an installation is, or what it lacks.
-func inspect(ctx context.Context, bin string, eng engine.Engine) (installation, error) {
+func inspect(ctx context.Context, bin string, engines []engine.Engine) (Installation, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
-		return installation{}, err
+		return Installation{}, err
 	}
 	// The server's account may not be able to search the directory of a symbolic link, only where it leads.
 	if real, err := filepath.EvalSymlinks(bin); err == nil {
@@ -102,23 +116,24 @@ func inspect(ctx context.Context, bin string, eng engine.Engine) (installation, 
 	for _, prog := range []string{"postgres", "initdb"} {
 		info, err := os.Stat(filepath.Join(bin, prog))
 		if err != nil {
-			return installation{}, fmt.Errorf("%s has no %s", bin, prog)
+			return Installation{}, fmt.Errorf("%s has no %s", bin, prog)
 		}
 		if info.IsDir() || info.Mode()&0o111 == 0 {
-			return installation{}, fmt.Errorf("%s/%s is no program", bin, prog)
+			return Installation{}, fmt.Errorf("%s/%s is no program", bin, prog)
 		}
 	}
-	i := installation{bin: bin}
-	if i.version, i.number, err = serverVersion(ctx, bin); err != nil {
-		return installation{}, err
+	i := Installation{BinDir: bin}
+	if i.Version, i.VersionNum, err = serverVersion(ctx, bin); err != nil {
+		return Installation{}, err
 	}
-	if m := i.number / 10000; m < server.OldestMajor || m > server.NewestMajor {
-		return installation{}, fmt.Errorf("%s is PostgreSQL %s: known are %d to %d", bin, i.version, server.OldestMajor, server.NewestMajor)
+	if m := i.VersionNum / 10000; m < server.OldestMajor || m > server.NewestMajor {
+		return Installation{}, fmt.Errorf("%s is PostgreSQL %s: known are %d to %d", bin, i.Version, server.OldestMajor, server.NewestMajor)
 	}
 	lib, share := directories(ctx, bin)
-	if _, err := eng.Available(engine.Directories{Lib: lib, Share: share}); err != nil {
-		return installation{}, fmt.Errorf("%s has %w", bin, err)
+	if i.rank, _, err = engine.Choose(engine.Directories{Lib: lib, Share: share}, engines); err != nil {
+		return Installation{}, fmt.Errorf("%s has %w", bin, err)
 	}
+	i.Engine = engines[i.rank]
 	return i, nil
 }
 

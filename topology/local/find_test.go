@@ -9,12 +9,13 @@ import (
 
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+	"github.com/spockchaos/spockchaos/topology/engine/spock"
 	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 )
 
 // fake makes an installation that is PostgreSQL only by what it says.
-func fake(t *testing.T, version string, engine bool) string {
+func fake(t *testing.T, version string, engines ...string) string {
 	t.Helper()
 	root := t.TempDir()
 	write := func(path, text string, mode os.FileMode) {
@@ -30,10 +31,10 @@ func fake(t *testing.T, version string, engine bool) string {
 	lib := "usr/lib/postgresql/" + major
 	write(lib+"/bin/postgres", "#!/bin/sh\necho 'postgres (PostgreSQL) "+version+"'\n", 0o755)
 	write(lib+"/bin/initdb", "#!/bin/sh\nexit 1\n", 0o755)
-	if engine {
-		write(lib+"/lib/pglogical.so", "", 0o644)
-		write(lib+"/lib/pglogical_output.so", "", 0o644)
-		write("usr/share/postgresql/"+major+"/extension/pglogical.control", "default_version = '2.4.9'\n", 0o644)
+	for _, e := range engines {
+		write(lib+"/lib/"+e+".so", "", 0o644)
+		write(lib+"/lib/"+e+"_output.so", "", 0o644)
+		write("usr/share/postgresql/"+major+"/extension/"+e+".control", "default_version = '2.4.9'\n", 0o644)
 	}
 	return filepath.Join(root, lib, "bin")
 }
@@ -41,11 +42,11 @@ func fake(t *testing.T, version string, engine bool) string {
 func TestFindPostgres(t *testing.T) {
 	ctx := context.Background()
 	eng := pglogical.New()
-	good, bare, old := fake(t, "16.3", true), fake(t, "17.1", false), fake(t, "14.2", true)
+	good, bare, old := fake(t, "16.3", "pglogical"), fake(t, "17.1"), fake(t, "14.2", "pglogical")
 
-	bin, version, number, err := local.FindPostgres(ctx, good, "", eng)
-	if bin != good || version != "16.3" || number != 160003 || err != nil {
-		t.Errorf("%s %s %d %v", bin, version, number, err)
+	found, err := local.FindPostgres(ctx, good, "", eng)
+	if found.BinDir != good || found.Version != "16.3" || found.VersionNum != 160003 || found.Engine.Name() != "pglogical" || err != nil {
+		t.Errorf("%+v, %v", found, err)
 	}
 	if lib := filepath.Join(filepath.Dir(good), "lib"); true {
 		v, err := eng.Available(engine.Directories{Lib: lib, Share: filepath.Join(filepath.Dir(good), "../../../share/postgresql/16")})
@@ -61,21 +62,21 @@ func TestFindPostgres(t *testing.T) {
 		{good, "12", `"12"`},
 		{"/nowhere/at/all", "", "/nowhere/at/all has no postgres"},
 	} {
-		_, _, _, err := local.FindPostgres(ctx, c.bin, c.ver, eng)
+		_, err := local.FindPostgres(ctx, c.bin, c.ver, eng)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s %s: %v, want %q", c.bin, c.ver, err, c.want)
 		}
 	}
 	t.Setenv("PG_CONFIG", filepath.Join(good, "pg_config"))
-	if _, _, _, err := local.FindPostgres(ctx, "", "", eng); err == nil || !strings.Contains(err.Error(), "PG_CONFIG=") {
+	if _, err := local.FindPostgres(ctx, "", "", eng); err == nil || !strings.Contains(err.Error(), "PG_CONFIG=") {
 		t.Errorf("%v", err)
 	}
 	if err := os.WriteFile(filepath.Join(good, "pg_config"), []byte("#!/bin/sh\ncase $1 in --bindir) echo "+good+
 		";; --pkglibdir) echo "+filepath.Dir(good)+"/lib;; *) echo "+filepath.Join(filepath.Dir(good), "../../../share/postgresql/16")+";; esac\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if bin, _, _, err := local.FindPostgres(ctx, "", "", eng); bin != good || err != nil {
-		t.Errorf("%s, %v", bin, err)
+	if found, err := local.FindPostgres(ctx, "", "", eng); found.BinDir != good || err != nil {
+		t.Errorf("%+v, %v", found, err)
 	}
 	t.Setenv("PG_CONFIG", "")
 	// A private prefix below the working directory.
@@ -87,8 +88,38 @@ func TestFindPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(wd)
-	if bin, version, _, err := local.FindPostgres(ctx, "", "16", eng); bin != good || version != "16.3" || err != nil { // where the link leads
-		t.Errorf("%s, %s, %v", bin, version, err)
+	if found, err := local.FindPostgres(ctx, "", "16", eng); found.BinDir != good || found.Version != "16.3" || err != nil { // where the link leads
+		t.Errorf("%+v, %v", found, err)
+	}
+}
+
+// TestEngineOfInstallation asks for the first engine of a list that an installation has.
+func TestEngineOfInstallation(t *testing.T) {
+	ctx := context.Background()
+	plain, both := fake(t, "17.1", "pglogical"), fake(t, "16.3", "pglogical", "spock")
+	wanted := []engine.Engine{spock.New(), pglogical.New()}
+	for bin, want := range map[string]string{plain: "pglogical", both: "spock"} {
+		if found, err := local.FindPostgres(ctx, bin, "", wanted...); err != nil || found.Engine.Name() != want {
+			t.Errorf("%+v, %v; want %s", found, err, want)
+		}
+	}
+	if _, err := local.FindPostgres(ctx, plain, "", wanted[:1]...); err == nil || !strings.Contains(err.Error(), plain+" has no spock") {
+		t.Errorf("%v", err)
+	}
+	t.Setenv("PG_CONFIG", "")
+	t.Setenv("PATH", "")
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("SPOCKCHAOS_CACHE", t.TempDir())
+	if err := os.Mkdir(filepath.Join(os.Getenv("SPOCKCHAOS_CACHE"), "pg"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, bin := range map[string]string{"a": plain, "b": both} {
+		if err := os.Symlink(filepath.Join(bin, "../../../../.."), filepath.Join(os.Getenv("SPOCKCHAOS_CACHE"), "pg", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found, err := local.FindPostgres(ctx, "", "", wanted...); err != nil || found.BinDir != both {
+		t.Errorf("%+v, %v: the older one with the engine that comes first is %s", found, err, both)
 	}
 }
 
@@ -96,7 +127,7 @@ func TestFindPostgres(t *testing.T) {
 func TestNewLeavesNothingBehind(t *testing.T) {
 	ctx := limit(t)
 	eng := pglogical.New()
-	real := localtest.BinDir(t, eng)
+	real := localtest.BinDir(t)
 	parent := t.TempDir()
 	for dir := parent; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
@@ -112,7 +143,7 @@ func TestNewLeavesNothingBehind(t *testing.T) {
 		{"ten nodes", "1 to 9", func(o *local.Options) { o.Nodes = 10 }},
 		{"no engine", "engine", func(o *local.Options) { o.Engine = nil }},
 		{"no programs", "no working postgres", func(o *local.Options) { o.BinDir = parent }},
-		{"initdb fails", "initdb failed", func(o *local.Options) { o.BinDir = fake(t, "16.3", true) }},
+		{"initdb fails", "initdb failed", func(o *local.Options) { o.BinDir = fake(t, "16.3", "pglogical") }},
 		{"no such parent", "missing", func(o *local.Options) { o.DataParent = filepath.Join(parent, "missing") }},
 		{"long parent", "too long for a socket", func(o *local.Options) {
 			o.DataParent = filepath.Join(parent, strings.Repeat("x", 100))

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 )
@@ -31,16 +30,17 @@ func newBed(t *testing.T, n int, opts ...localtest.Option) *bed {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	t.Cleanup(cancel)
 	c := localtest.Start(t, n, opts...)
-	return &bed{t, ctx, c, clusterOf(c)}
+	return &bed{t, ctx, c, clusterOf(t, c)}
 }
 
 // clusterOf is a local cluster as a mesh, the clients' links included.
-func clusterOf(c *local.Cluster) Cluster {
+func clusterOf(t *testing.T, c *local.Cluster) Cluster {
+	t.Helper()
 	members := topology.Members(c)
 	for _, m := range members {
 		m.PeerDSN[topology.Client] = c.LinkDSN(topology.Client, m.Name)
 	}
-	return Cluster{Engine: pglogical.New(), Members: members}
+	return Cluster{Engine: localtest.Engine(t), Members: members}
 }
 
 func (b *bed) with(t *testing.T) *bed { return &bed{t, b.ctx, b.cluster, b.mesh} }

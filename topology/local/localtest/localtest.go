@@ -1,7 +1,7 @@
 // Package localtest gives tests a local cluster, wired unless they want less.
 //
 // SPOCKCHAOS_TEST_PG_BIN names the PostgreSQL programs to use; without it the
-// newest installation that has pglogical is taken.
+// newest installation that has an engine is taken (spock before pglogical).
 //
 // A test that is killed leaves no server behind: each cluster has a watchdog, which is the test's own program
 // started once more. Every program that imports this package is a watchdog when it is told to be.
@@ -15,7 +15,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/topology/clustertest"
 	"github.com/spockchaos/spockchaos/topology/engine"
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+	"github.com/spockchaos/spockchaos/topology/engine/engines"
 	"github.com/spockchaos/spockchaos/topology/local"
 )
 
@@ -59,29 +59,39 @@ func Bare() Option {
 	}
 }
 
-// BinDir is the directory of the PostgreSQL programs that tests use.
-func BinDir(t testing.TB, eng engine.Engine) string {
+// Found is the PostgreSQL that tests use, with the engine that it has.
+func Found(t testing.TB) local.Installation {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	dir, _, _, err := local.FindPostgres(ctx, os.Getenv("SPOCKCHAOS_TEST_PG_BIN"), "", eng)
+	candidates, err := engines.Candidates(engines.Auto)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	found, err := local.FindPostgres(ctx, os.Getenv("SPOCKCHAOS_TEST_PG_BIN"), "", candidates...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
+
+// Engine is the engine of the PostgreSQL that tests use.
+func Engine(t testing.TB) engine.Engine { return Found(t).Engine }
+
+// BinDir is the directory of the PostgreSQL programs that tests use.
+func BinDir(t testing.TB) string { return Found(t).BinDir }
 
 // Start makes a cluster of n nodes, wired and ready, that is closed with the test. When the test
 // failed, the end of each node's log is in the test's log.
 func Start(t testing.TB, n int, opts ...Option) *local.Cluster {
 	t.Helper()
-	eng := pglogical.New()
-	cfg := config{wired: true, opts: local.Options{Nodes: n, Engine: eng, Seed: 1, WatchdogCommand: WatchdogCommand(t)}}
+	found := Found(t)
+	cfg := config{wired: true, opts: local.Options{Nodes: n, Engine: found.Engine, Seed: 1, WatchdogCommand: WatchdogCommand(t)}}
 	for _, o := range opts {
 		o(&cfg)
 	}
 	if cfg.opts.BinDir == "" {
-		cfg.opts.BinDir = BinDir(t, eng)
+		cfg.opts.BinDir = found.BinDir
 	}
 	if cfg.opts.Log == nil {
 		cfg.opts.Log = clustertest.Logger(t)
