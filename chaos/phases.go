@@ -321,7 +321,7 @@ func (r *round) again(ctx context.Context, resc *rescuer, rec *rundir.Rescue) (*
 	return &a, nil
 }
 
-// snapshot reads every survivor's tables into the run directory, and looks for what
+// snapshot reads every survivor's tables into the run directory, what the engine says that it discarded, and looks for what
 // the rescues left behind.
 func (r *round) snapshot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.snapshot)
@@ -344,7 +344,7 @@ func (r *round) snapshot(ctx context.Context) error {
 			})
 		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := errors.Join(g.Wait(), r.explain(ctx)); err != nil {
 		return err
 	}
 	r.mu.Lock()

@@ -15,21 +15,14 @@ import (
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
-// ExplanationsFile holds, in a round's directory, what an engine logged about
-// writes that it discarded by design, one Explanation per line. Optional.
-const ExplanationsFile = "explanations.jsonl"
-
-// Explanation is a log entry that says why an engine did not apply a transaction.
-type Explanation struct {
-	Session int    `json:"session"`
-	N       int64  `json:"n"`
-	Source  string `json:"source"` // "spock.exception_log"
-	Entry   string `json:"entry"`
-}
-
 type opID struct {
 	session int
 	n       int64
+}
+
+type nodeOp struct {
+	node string
+	op   opID
 }
 
 // input is what a round left, but for histories and row files, which are streamed.
@@ -43,7 +36,7 @@ type input struct {
 	observations []rundir.Observation       // Sessions are moved to observed
 	observed     map[int][]observed         // by session
 	rescues      []rundir.Rescue
-	explanations map[opID]Explanation
+	explanations map[nodeOp]rundir.Explanation // the first of each
 	histories    []historyFile // by session
 }
 
@@ -86,7 +79,7 @@ func (in *input) phaseEnd(name string) time.Time {
 // load reads a round. A round whose round.json was never written has Number 0.
 func load(run rundir.Run, dir string, n int) (*input, error) {
 	in := &input{run: run, dir: rundir.RoundDir(dir, n), samples: make(map[string][]rundir.Sample),
-		observed: make(map[int][]observed), explanations: make(map[opID]Explanation)}
+		observed: make(map[int][]observed), explanations: make(map[nodeOp]rundir.Explanation)}
 	err := rundir.ReadJSON(filepath.Join(in.dir, rundir.RoundFile), &in.round)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -151,8 +144,11 @@ func (in *input) loadObservations() error {
 }
 
 func (in *input) loadExplanations() error {
-	return eachOf(in, ExplanationsFile, func(e Explanation) {
-		in.explanations[opID{e.Session, e.N}] = e
+	return eachOf(in, rundir.ExplanationsFile, func(e rundir.Explanation) {
+		k := nodeOp{e.Node, opID{e.Session, e.N}}
+		if _, known := in.explanations[k]; !known {
+			in.explanations[k] = e
+		}
 	})
 }
 

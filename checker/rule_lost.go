@@ -8,30 +8,33 @@ import (
 
 // lost reports an acknowledged write that is missing on a survivor although it is not
 // gone by design: another survivor has it, or the node that took it was not lost. If
-// the engine logged why it discarded it, the loss is explained.
+// the engine logged there why it discarded it, the loss is explained.
 func (w *walker) lost(s *session, op *history.Op, applied uint64) {
-	kind, why := Lost, Explanation{}
-	if x, ok := w.in.explanations[opID{s.header.Session, op.N}]; ok {
-		kind, why = ExplainedLoss, x
-	}
 	for i, g := range w.groups {
 		if applied&(1<<i) != 0 {
 			continue
 		}
-		w.onEach(g, kind, "ledger", 1, func(node string) example {
-			text := fmt.Sprintf("%s lacks the acknowledged write %s of %s", node, opKey(s.header.Session, op.N), s.header.Node)
-			e := opExample(s, op, text)
-			if applied != 0 {
-				e.summary += "; " + w.nodes(applied) + " has it"
-				e.details["present_on"] = w.nodes(applied)
-			} else {
-				e.summary += "; no survivor has it"
+		for _, node := range g.nodes {
+			kind := Lost
+			why, explained := w.in.explanations[nodeOp{node, opID{s.header.Session, op.N}}]
+			if explained {
+				kind = ExplainedLoss
 			}
-			if kind == ExplainedLoss {
-				e.summary += "; " + why.Source + " says why"
-				e.details["source"], e.details["entry"] = why.Source, why.Entry
-			}
-			return e
-		})
+			w.c.add(kind, node, "ledger", 1, func() example {
+				text := fmt.Sprintf("%s lacks the acknowledged write %s of %s", node, opKey(s.header.Session, op.N), s.header.Node)
+				e := opExample(s, op, text)
+				if applied != 0 {
+					e.summary += "; " + w.nodes(applied) + " has it"
+					e.details["present_on"] = w.nodes(applied)
+				} else {
+					e.summary += "; no survivor has it"
+				}
+				if explained {
+					e.summary += "; " + why.Source + " there says why"
+					e.details["source"], e.details["entry"] = why.Source, why.Entry
+				}
+				return e
+			})
+		}
 	}
 }

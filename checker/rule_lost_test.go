@@ -28,11 +28,15 @@ func TestLost(t *testing.T) {
 		{"after a crash the node itself lacks one", func(w *world) { w.lacks("n1", w.crash().session(1, "n1").ok(), 1) }, "lost n1"},
 		{"the engine says why", func(w *world) {
 			w.lacks("n3", w.session(1, "n1").ok().ok(), 1, 2)
-			w.explanations = []Explanation{{Session: 1, N: 1, Source: "spock.exception_log", Entry: "discarded"}}
+			w.explanations = []rundir.Explanation{{Node: "n3", Session: 1, N: 1, Source: "spock.exception_log", Entry: "discarded"}}
 		}, "explained_loss n3, lost n3"},
 		{"the engine explains another write", func(w *world) {
 			w.lacks("n3", w.session(1, "n1").ok().ok(), 2)
-			w.explanations = []Explanation{{Session: 1, N: 1, Source: "spock.exception_log"}}
+			w.explanations = []rundir.Explanation{{Node: "n3", Session: 1, N: 1, Source: "spock.exception_log"}}
+		}, "lost n3"},
+		{"another node's engine says why", func(w *world) {
+			w.lacks("n3", w.session(1, "n1").ok().ok(), 1)
+			w.explanations = []rundir.Explanation{{Node: "n2", Session: 1, N: 1, Source: "spock.exception_log"}}
 		}, "lost n3"},
 		{"unknown and failed writes are nowhere", func(w *world) { w.session(1, "n1").unknown().fail().ok(); w.session(2, "n2").unknown() }, ""},
 		{"the end of a round that was broken off in motion is not judged", func(w *world) {

@@ -40,7 +40,7 @@ type world struct {
 	samples      []rundir.Sample
 	observations []rundir.Observation
 	rescues      []rundir.Rescue
-	explanations []Explanation
+	explanations []rundir.Explanation
 	noFinals     bool
 }
 
@@ -277,7 +277,7 @@ func (w *world) writeTo(dir string) {
 	lines(w.tb, filepath.Join(rd, rundir.SamplesFile), w.samples)
 	lines(w.tb, filepath.Join(rd, rundir.ObservationsFile), w.observations)
 	lines(w.tb, filepath.Join(rd, rundir.RescuesFile), w.rescues)
-	lines(w.tb, filepath.Join(rd, ExplanationsFile), w.explanations)
+	lines(w.tb, filepath.Join(rd, rundir.ExplanationsFile), w.explanations)
 	if w.noFinals {
 		return
 	}

@@ -32,6 +32,7 @@ const (
 	SamplesFile      = "samples.jsonl"
 	ObservationsFile = "observations.jsonl"
 	RescuesFile      = "rescues.jsonl"
+	ExplanationsFile = "explanations.jsonl" // only where an engine says what it discarded
 	HistoryDir       = "history"
 	FinalDir         = "final"
 )

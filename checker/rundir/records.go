@@ -160,3 +160,12 @@ type Again struct {
 	DigestBefore string `json:"digest_before"` // of every table on the target
 	DigestAfter  string `json:"digest_after"`
 }
+
+// Explanation is a log entry of an engine that says why a node did not apply a transaction of the workload.
+type Explanation struct {
+	Node    string `json:"node"` // that did not
+	Session int    `json:"session"`
+	N       int64  `json:"n"`
+	Source  string `json:"source"` // "spock.exception_log"
+	Entry   string `json:"entry"`
+}

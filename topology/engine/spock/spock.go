@@ -1,10 +1,18 @@
 package spock
 
-import "github.com/spockchaos/spockchaos/topology/engine/pglogical"
+import (
+	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
+)
+
+// Engine is the adapter.
+type Engine struct{ pglogical.Engine }
+
+var _ engine.Discarder = Engine{}
 
 // New is the engine.
-func New() pglogical.Engine {
-	return pglogical.Of(pglogical.Dialect{
+func New() Engine {
+	return Engine{pglogical.Of(pglogical.Dialect{
 		Name:       "spock",
 		NodeCreate: "node_create", SetAddTable: "repset_add_table", SlotName: "spock_gen_slot_name",
 		SubCreate: "sub_create", SubDrop: "sub_drop", SubStatus: "sub_show_status",
@@ -15,5 +23,5 @@ func New() pglogical.Engine {
 			// Every resolved conflict is in spock.resolutions.
 			"spock.save_resolutions": "on",
 		},
-	})
+	})}
 }
