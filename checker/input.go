@@ -37,7 +37,7 @@ type input struct {
 	observed     map[int][]observed         // by session
 	rescues      []rundir.Rescue
 	explanations map[nodeOp]rundir.Explanation // the first of each
-	histories    []historyFile // by session
+	histories    []historyFile                 // by session
 }
 
 type historyFile struct {
