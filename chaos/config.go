@@ -29,7 +29,9 @@ type Config struct {
 	Chaos      time.Duration // length of the chaos phase of a round
 	Rounds     string        // "fresh": each round on a fresh copy of the wired cluster
 	// RecoverySQL is a file that is loaded after sql/, "" for none.
-	RecoverySQL   string
+	RecoverySQL string
+	// Rescue is the strategy that brings survivors level, as ParseStrategy reads it; "" is that of sql/.
+	Rescue        string
 	Dir           string // the run directory; must be empty or not exist
 	Keep          bool   // leave the cluster up at the end
 	ManagerPeriod time.Duration

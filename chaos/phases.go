@@ -185,7 +185,7 @@ func (r *round) rescue(ctx context.Context) error {
 
 func (r *round) rescuer() *rescuer {
 	return &rescuer{
-		cluster: r.cluster, engine: r.engine, log: r.log, clock: r.deps.Clock, limits: r.limits,
+		cluster: r.cluster, engine: r.engine, strategy: r.strategy, name: cmp.Or(r.cfg.Rescue, StrategySQL), log: r.log, clock: r.deps.Clock, limits: r.limits,
 		failed: r.plan.Failed, coordinator: r.plan.Coordinator, sessions: r.sessionIDs(r.plan.Failed),
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/sql"
+	"github.com/spockchaos/spockchaos/topology/local/localtest"
 	"github.com/spockchaos/spockchaos/workload"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
@@ -31,7 +32,7 @@ func TestPlantedDefects(t *testing.T) {
 	}
 	cfg := testConfig(t)
 	cfg.Rate, cfg.Chaos = 250, 4500*time.Millisecond
-	h := &harness{cfg: cfg, deps: testDeps(t, zap.WarnLevel), limits: defaultLimits(), started: time.Now()}
+	h := &harness{cfg: cfg, deps: testDeps(t, zap.WarnLevel), strategy: sqlStrategy{}, limits: defaultLimits(), started: time.Now()}
 	// Many of the rounds end with rescues that fail and survivors that never agree: no need to wait long for that. The
 	// round with nothing broken shows that the limits are long enough.
 	h.limits.quiesce = 5 * time.Second
@@ -64,6 +65,9 @@ func TestPlantedDefects(t *testing.T) {
 			t.Fatalf("a round with nothing broken is %s: %v, %v", res.Verdict, res.Reasons, kinds(res.Findings))
 		}
 	})
+	psql := filepath.Join(localtest.BinDir(t), "psql")
+	h.runRunbooks(t, round, fmt.Sprintf(`%s -X -q -v ON_ERROR_STOP=1 "$SPOCKCHAOS_COORDINATOR_DSN" -c "CALL spock.recovery('$SPOCKCHAOS_FAILED',
+		'$SPOCKCHAOS_SOURCE', '$SPOCKCHAOS_TARGET_TO_SOURCE_DSN', '$SPOCKCHAOS_TARGET', '$SPOCKCHAOS_COORDINATOR_TO_TARGET_DSN', verb := true)"`, psql))
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".sql"), func(t *testing.T) {
 			text, err := os.ReadFile(file)
@@ -84,6 +88,25 @@ func TestPlantedDefects(t *testing.T) {
 			}
 		})
 	}
+}
+
+// runRunbooks runs a round with a runbook that works, and one with a runbook that says it did.
+func (h *harness) runRunbooks(t *testing.T, round func(*testing.T) checker.RoundResult, works string) {
+	run := func(t *testing.T, command string) checker.RoundResult {
+		h.strategy, h.cfg.Rescue = execStrategy{command}, strategyExec+command
+		t.Cleanup(func() { h.strategy, h.cfg.Rescue = sqlStrategy{}, StrategySQL })
+		return round(t)
+	}
+	t.Run("runbook", func(t *testing.T) {
+		if res := run(t, works); len(res.Findings) > 0 || res.Verdict != checker.Pass {
+			t.Fatalf("a round with a runbook is %s: %v, %v", res.Verdict, res.Reasons, kinds(res.Findings))
+		}
+	})
+	t.Run("runbook does nothing", func(t *testing.T) {
+		if got := kinds(run(t, "true").Findings); got[checker.Lost] == 0 || got[checker.RescueIncomplete] == 0 {
+			t.Fatalf("findings %v", got)
+		}
+	})
 }
 
 // plantedRound loses n1 while n3 lags behind n2, and keeps n2 from asking n3 how far it has come from

@@ -35,6 +35,8 @@ type standing struct {
 type rescuer struct {
 	cluster     topology.Cluster
 	engine      engine.Engine
+	strategy    Strategy
+	name        string // of the strategy
 	log         *zap.Logger
 	clock       func() time.Time
 	limits      limits
@@ -123,11 +125,11 @@ func choose(all []standing) (source standing, targets []standing) {
 	return source, targets
 }
 
-// rescue brings target level with source: it calls the procedure, again after
+// rescue brings target level with source: it attempts it, again after
 // every failure, until it succeeds or the limit is reached.
 func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.Rescue, error) {
 	rec := rundir.Rescue{
-		Strategy: "sql", Failed: r.failed, Source: source.node, Target: target.node, Coordinator: r.coordinator,
+		Strategy: r.name, Failed: r.failed, Source: source.node, Target: target.node, Coordinator: r.coordinator,
 		StartedAt: r.clock(), Limit: r.limits.rescue,
 		SourceBefore: source.progress, TargetBefore: target.progress,
 		MissingBefore: source.ledger - target.ledger, SourcePosition: source.position,
@@ -154,24 +156,41 @@ func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.R
 	return rec, r.measureAfter(ctx, &rec)
 }
 
-// attempt makes the CALL once.
+// attempt makes one attempt, and notes what is said and how a runbook ends.
 func (r *rescuer) attempt(ctx context.Context, rec *rundir.Rescue) error {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.attempt)
 	defer cancel()
-	return r.call(ctx, rec.Source, rec.Target, func(line string) {
+	err := r.call(ctx, rec.Source, rec.Target, func(line string) {
 		if len(rec.Log) < maxRescueLog {
 			rec.Log = append(rec.Log, fmt.Sprintf("%6.2f s  %s", r.clock().Sub(rec.StartedAt).Seconds(), line))
 		}
 	})
+	if _, runbook := r.strategy.(execStrategy); runbook {
+		var exit *ExitError
+		status := 0
+		switch {
+		case errors.As(err, &exit):
+			status = exit.Status
+		case err != nil:
+			status = -1 // it was ended, or never began
+		}
+		rec.ExitStatus = &status
+	}
+	return err
 }
 
-// call is CallRecovery for the node that this rescuer is about.
+// call makes one attempt for the node that this rescuer is about.
 func (r *rescuer) call(ctx context.Context, source, target string, notice func(string)) error {
-	return CallRecovery(ctx, r.cluster, Recovery{r.failed, source, target, r.coordinator}, notice)
+	return r.strategy.Rescue(ctx, r.cluster, Recovery{r.failed, source, target, r.coordinator}, notice)
 }
 
-// Recovery names the parts in a rescue. The CALL runs on the coordinator, which can be any survivor.
-type Recovery struct{ Failed, Source, Target, Coordinator string }
+// coordinatorToTarget is the conninfo by which the coordinator reaches the target.
+func coordinatorToTarget(cluster topology.Cluster, r Recovery) string {
+	if r.Target == r.Coordinator {
+		return cluster.Node(r.Target).DSN() // a node reaches itself without a link
+	}
+	return cluster.LinkDSN(r.Coordinator, r.Target)
+}
 
 // CallRecovery runs CALL spock.recovery on the coordinator, once; notice is given each line that it says. The source is
 // named by the conninfo that the target reaches it by, since the rows travel from source to target.
@@ -179,10 +198,6 @@ func CallRecovery(ctx context.Context, cluster topology.Cluster, r Recovery, not
 	cfg, err := pgx.ParseConfig(cluster.Node(r.Coordinator).DSN())
 	if err != nil {
 		return fmt.Errorf("coordinator %s: %w", r.Coordinator, err)
-	}
-	targetDSN := cluster.LinkDSN(r.Coordinator, r.Target)
-	if r.Target == r.Coordinator {
-		targetDSN = cluster.Node(r.Target).DSN() // a node reaches itself without a link
 	}
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice(n.Message) }
 	c, err := pgx.ConnectConfig(ctx, cfg)
@@ -193,7 +208,7 @@ func CallRecovery(ctx context.Context, cluster topology.Cluster, r Recovery, not
 	_, err = c.Exec(ctx, `CALL spock.recovery(failed_node_name := $1, source_node_name := $2, source_dsn := $3,
 		target_node_name := $4, target_dsn := $5, verb := true)`,
 		pgx.QueryExecModeSimpleProtocol, // a CALL that commits must be on top level
-		r.Failed, r.Source, cluster.LinkDSN(r.Target, r.Source), r.Target, targetDSN)
+		r.Failed, r.Source, cluster.LinkDSN(r.Target, r.Source), r.Target, coordinatorToTarget(cluster, r))
 	if err != nil {
 		return fmt.Errorf("CALL spock.recovery on %s: %w", r.Coordinator, err)
 	}

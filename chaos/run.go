@@ -36,6 +36,7 @@ type harness struct {
 	deps        Deps
 	cluster     topology.Cluster
 	engine      engine.Engine
+	strategy    Strategy
 	description history.Workload
 	limits      limits
 	started     time.Time
@@ -55,6 +56,10 @@ func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
 	if err != nil {
 		return &UsageError{err}
 	}
+	strategy, err := ParseStrategy(cfg.Rescue)
+	if err != nil {
+		return &UsageError{err}
+	}
 	extra, err := ReadRecoverySQL(cfg.RecoverySQL)
 	if err != nil {
 		return err
@@ -65,7 +70,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
 	if r, ok := plan(1); ok && r.Note != "" {
 		deps.Log.Warn(r.Note)
 	}
-	h := &harness{cfg: cfg, deps: deps, limits: defaultLimits(), started: deps.Clock()}
+	h := &harness{cfg: cfg, deps: deps, strategy: strategy, limits: defaultLimits(), started: deps.Clock()}
 	if err := h.setUp(ctx, extra); err != nil {
 		// Nothing half-made is left: there was no round.
 		err = errors.Join(err, h.close(false))

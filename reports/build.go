@@ -153,7 +153,7 @@ func rescue(n int, x rundir.Rescue) Rescue {
 	out := Rescue{
 		Round: n, Failed: x.Failed, Source: x.Source, Target: x.Target, Coordinator: x.Coordinator, Strategy: x.Strategy,
 		StartedAt: pointer(x.StartedAt), OK: x.OK, Error: x.Error, Transactions: x.Transactions, Rows: x.Rows,
-		ResumedTimes: x.ResumedTimes, MissingBefore: x.MissingBefore, MissingAfter: x.MissingAfter,
+		ResumedTimes: x.ResumedTimes, ExitStatus: x.ExitStatus, MissingBefore: x.MissingBefore, MissingAfter: x.MissingAfter,
 		SourceAfter: x.SourceAfter.String(), TargetBefore: x.TargetBefore.String(), TargetAfter: x.TargetAfter.String(),
 		Log: list(x.Log),
 	}

@@ -97,7 +97,8 @@ type Rescue struct {
 	Rows          int64      `json:"rows"`
 	Seconds       float64    `json:"seconds"`
 	ResumedTimes  int        `json:"resumed_times"`
-	MissingBefore int64      `json:"missing_before"` // ledger rows that the source had and the target lacked
+	ExitStatus    *int       `json:"exit_status,omitempty"` // of a runbook
+	MissingBefore int64      `json:"missing_before"`        // ledger rows that the source had and the target lacked
 	MissingAfter  int64      `json:"missing_after"`
 	SourceAfter   string     `json:"source_after"` // progress for the failed node
 	TargetBefore  string     `json:"target_before"`

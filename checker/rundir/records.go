@@ -125,7 +125,7 @@ type ObservedBank struct {
 
 // Rescue is one rescue of one target, with the call again that must change nothing.
 type Rescue struct {
-	Strategy     string        `json:"strategy"` // "sql"
+	Strategy     string        `json:"strategy"` // "sql", "exec:COMMAND"
 	Failed       string        `json:"failed"`
 	Source       string        `json:"source"`
 	Target       string        `json:"target"`
@@ -138,6 +138,7 @@ type Rescue struct {
 	Transactions int64         `json:"transactions"`
 	Rows         int64         `json:"rows"`
 	ResumedTimes int           `json:"resumed_times"`
+	ExitStatus   *int          `json:"exit_status,omitempty"` // of a runbook's last attempt; -1: ended by a signal, or not begun
 	// Durable progress for the failed node, read before and after.
 	SourceBefore LSN `json:"source_before"`
 	TargetBefore LSN `json:"target_before"`

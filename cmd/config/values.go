@@ -273,6 +273,27 @@ func (v *textValue) Type() string   { return v.typ }
 func (v *textValue) kind() kind     { return kindText }
 func (v *textValue) plain() any     { return *v.p }
 
+// rescueValue is the name of a strategy.
+type rescueValue struct{ p *string }
+
+func newRescue(p *string) *rescueValue {
+	*p = "sql"
+	return &rescueValue{p}
+}
+
+func (v *rescueValue) Set(s string) error {
+	command, isExec := strings.CutPrefix(s, "exec:")
+	if s != "sql" && (!isExec || strings.TrimSpace(command) == "" || strings.ContainsRune(s, 0)) {
+		return errors.New("must be sql, or exec: and a command")
+	}
+	*v.p = s
+	return nil
+}
+func (v *rescueValue) String() string { return *v.p }
+func (v *rescueValue) Type() string   { return "strategy" }
+func (v *rescueValue) kind() kind     { return kindText }
+func (v *rescueValue) plain() any     { return *v.p }
+
 type boolValue struct{ p *bool }
 
 func newBool(p *bool) *boolValue { return &boolValue{p} }
