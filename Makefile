@@ -33,7 +33,7 @@ INTEGRATION = $(shell grep -rlE --exclude-dir=.cache 'topology/local/localtest"|
 # Tests of servers wait more than they compute, so more packages than cores run at once.
 TESTFLAGS ?= -timeout 10m -p 3
 
-.PHONY: all build run test test-pg bench lint pg image image-self test-images clean-images deps clean
+.PHONY: all build run test test-pg test-spock bench lint pg image image-self test-images clean-images deps clean
 all: build
 
 build:
@@ -67,6 +67,8 @@ test:
 	"postgres (PostgreSQL) 17"*) ;; \
 	*) $(MAKE) --no-print-directory test-pg PG_BIN="$$pg" ;; \
 	esac && \
+	if [ -n "$$SPOCKCHAOS_SPOCK_PG_BIN" ]; then $(MAKE) --no-print-directory test-spock; \
+	else echo "spock tests: skipped, because SPOCKCHAOS_SPOCK_PG_BIN names no installation of PostgreSQL with Spock"; fi && \
 	if [ -n "$$engine" ]; then echo "docker tests: run, on container engine $$engine"; \
 	else echo "docker tests: skipped, because no container engine answers (docker version)"; fi
 
@@ -78,6 +80,13 @@ test-pg:
 	packages="$(INTEGRATION)"; [ -n "$$packages" ] || { echo "no package has integration tests"; exit 1; }; \
 	echo "go test, $$("$$pg/postgres" --version)" && \
 	SPOCKCHAOS_TEST_PG_BIN="$$pg" go test -buildvcs=false -count=1 $(TESTFLAGS) $$packages
+
+# Tracking, rescue, watcher and adapter on real Spock, on the server in SPOCKCHAOS_SPOCK_PG_BIN.
+test-spock:
+	@echo "go test, $$("$$SPOCKCHAOS_SPOCK_PG_BIN/postgres" --version), Spock" && \
+	export SPOCKCHAOS_TEST_PG_BIN="$$SPOCKCHAOS_SPOCK_PG_BIN" && \
+	go test -buildvcs=false -count=1 $(TESTFLAGS) ./topology/engine/... ./sql ./chaos/watch && \
+	go test -buildvcs=false -count=1 $(TESTFLAGS) -run TestEngine ./topology/local
 
 bench:
 	@$(PREFIX)/deps.sh build run

@@ -392,7 +392,8 @@ func testRescueIdentityFull(t *testing.T, m *mesh) {
 		m.run(n, "ALTER TABLE fullid REPLICA IDENTITY FULL", "ALTER TABLE nokey REPLICA IDENTITY FULL", "SELECT spock.recovery_sync_publications()")
 	}
 	session := []string{"SET session_replication_role = replica",
-		"SELECT pg_replication_origin_session_setup(origin_name) FROM spock.recovery_peer WHERE peer_node = 'n1'"}
+		"SELECT pg_replication_origin_advance(commit_origin, spock.recovery_progress_of('n1', true)) FROM spock.recovery_peer WHERE peer_node = 'n1'",
+		"SELECT pg_replication_origin_session_setup(commit_origin) FROM spock.recovery_peer WHERE peer_node = 'n1'"}
 	for _, q := range []string{
 		"UPDATE fullid SET v = NULL WHERE id < 5", "UPDATE fullid SET id = id + 100, j = '[]' WHERE id = 6", "DELETE FROM fullid WHERE id = 8",
 		"UPDATE nokey SET ch = 'new' WHERE a = 3", "DELETE FROM nokey WHERE ctid = (SELECT min(ctid) FROM nokey WHERE a = 2)", "UPDATE nokey SET a = NULL, j = NULL, yes = NULL WHERE a = 4",

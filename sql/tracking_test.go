@@ -147,7 +147,7 @@ func testTracking(t *testing.T, m *mesh) {
 	})
 
 	t.Run("new table", func(t *testing.T) {
-		m.run("n2", "CREATE TABLE late (id int PRIMARY KEY)", "SELECT pglogical.replication_set_add_table('default', 'late')")
+		m.run("n2", "CREATE TABLE late (id int PRIMARY KEY)", "SELECT spock.recovery_engine_add_table('late')")
 		m.advance("n2")
 		if v := m.get("n2", "SELECT pubname FROM pg_publication_tables WHERE tablename = 'late'"); v != "spock_recovery" {
 			t.Errorf("late is in publication %q", v)

@@ -123,5 +123,5 @@ func (m *mesh) passes(node, lsn string, running ...string) {
 	}
 	m.t.Fatalf("the slot of %s never passed %s: %s; subscriptions %s", node, lsn,
 		m.get(node, "SELECT to_jsonb(s) FROM spock.get_recovery_slot_status() s"),
-		m.get(node, "SELECT jsonb_object_agg(subscription_name, status) FROM pglogical.show_subscription_status()"))
+		m.get(node, "SELECT jsonb_object_agg(subscription_name, enabled) FROM spock.recovery_peer"))
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/clusterfile"
 	"github.com/spockchaos/spockchaos/topology/engine"
-	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/link"
 	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
@@ -334,7 +333,7 @@ func TestNothingBypassesALink(t *testing.T) {
 func TestEngine(t *testing.T) {
 	ctx := limit(t)
 	c := localtest.Start(t, 3)
-	eng := pglogical.New()
+	eng := localtest.Engine(t)
 	sub, err := pgx.Connect(ctx, c.Node("n2").DSN())
 	if err != nil {
 		t.Fatal(err)
@@ -350,7 +349,7 @@ func TestEngine(t *testing.T) {
 	if err != nil || len(subs) != 2 {
 		t.Fatal(subs, err)
 	}
-	if s := subs[0]; s.Provider != "n1" || s.Status != "replicating" || s.Slot != "pgl_chaos_n1_sub_n1_n2" || s.Origin != s.Slot {
+	if s := subs[0]; s.Provider != "n1" || s.Status != "replicating" || s.Slot != map[string]string{"pglogical": "pgl_chaos_n1_sub_n1_n2", "spock": "spk_chaos_n1_sub_n1_n2"}[eng.Name()] || s.Origin != s.Slot {
 		t.Errorf("%+v", s)
 	}
 	var there bool
