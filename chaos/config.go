@@ -16,18 +16,22 @@ type Config struct {
 	Seed     uint64
 	Nodes    int
 	Engine   string // "pglogical"
-	Topology string // "local" or "docker"
+	Topology string // "local", "docker" or "compose"
 	PGBin    string // directory of the PostgreSQL binaries; "" finds one
 	PGVer    string // major version wanted, "" is any
 	Image    string // of the nodes, in containers; "" is the engine's own
 	// VolumeSize is the size of each node's volume in bytes, in containers; 0 is no limit.
 	VolumeSize int64
-	Workloads  []string
-	Sessions   int
-	Rate       float64       // operations a second over all sessions; 0 is no cap
-	Faults     []string      // names of the faults that may be drawn
-	Chaos      time.Duration // length of the chaos phase of a round
-	Rounds     string        // "fresh": each round on a fresh copy of the wired cluster
+	// ComposeFile is the file of the cluster that compose brought up, whose nodes and engine Nodes and Engine must be.
+	ComposeFile string
+	// AllowUserTables takes a cluster of compose's whose databases hold tables of somebody else's.
+	AllowUserTables bool
+	Workloads       []string
+	Sessions        int
+	Rate            float64       // operations a second over all sessions; 0 is no cap
+	Faults          []string      // names of the faults that may be drawn
+	Chaos           time.Duration // length of the chaos phase of a round
+	Rounds          string        // "fresh": each round on a fresh copy of the wired cluster
 	// RecoverySQL is a file that is loaded after sql/, "" for none.
 	RecoverySQL string
 	// Rescue is the strategy that brings survivors level, as ParseStrategy reads it; "" is that of sql/.
@@ -50,6 +54,8 @@ type Deps struct {
 	WatchdogCommand []string
 	// Executable is this program's file: containers run it to hold the links.
 	Executable string
+	// Environ ("KEY=value") is what variables in a compose file stand for.
+	Environ []string
 	// Begun is called when the cluster is up: all that the user named was found. Its error ends the run. nil for none.
 	Begun func() error
 	// Status is called a few times a second, from one goroutine; nil for none.

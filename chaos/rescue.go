@@ -187,7 +187,7 @@ func (r *rescuer) call(ctx context.Context, source, target string, notice func(s
 // coordinatorToTarget is the conninfo by which the coordinator reaches the target.
 func coordinatorToTarget(cluster topology.Cluster, r Recovery) string {
 	if r.Target == r.Coordinator {
-		return cluster.Node(r.Target).DSN() // a node reaches itself without a link
+		return topology.OwnDSN(cluster.Node(r.Target)) // a node reaches itself without a link
 	}
 	return cluster.LinkDSN(r.Coordinator, r.Target)
 }

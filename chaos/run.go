@@ -127,10 +127,15 @@ func (h *harness) saveRun() error {
 	return rundir.WriteJSON(filepath.Join(h.cfg.Dir, rundir.RunFile), h.record)
 }
 
-// close ends every process and link. keep leaves the servers up and says how to stop them.
+// close ends every process and link, or gives a borrowed cluster back. keep leaves the servers up and says how to stop them.
 func (h *harness) close(keep bool) error {
 	if h.cluster == nil {
 		return nil
+	}
+	if h.cfg.Topology == "compose" { // it stays up anyway
+		if of, ok := h.cluster.(lender); ok {
+			return h.giveBack(of)
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()

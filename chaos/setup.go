@@ -66,7 +66,8 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 }
 
 // BringUp makes the nodes and links that cfg names (its Topology, Nodes, Engine, Seed, Dir and, by topology, PGBin, PGVer, Image
-// and VolumeSize), without anything of the engine's on them. The caller closes the cluster; on an error nothing is left behind.
+// and VolumeSize), without anything of the engine's on them; or borrows those of ComposeFile, which are a mesh then. The caller closes
+// the cluster; on an error nothing is left behind.
 func BringUp(ctx context.Context, cfg Config, deps Deps) (topology.Cluster, engine.Engine, error) {
 	candidates, err := engines.Candidates(cfg.Engine)
 	if err != nil {
@@ -77,8 +78,10 @@ func BringUp(ctx context.Context, cfg Config, deps Deps) (topology.Cluster, engi
 		return bringUpLocal(ctx, cfg, deps, candidates)
 	case "docker":
 		return bringUpContainers(ctx, cfg, deps, candidates)
+	case "compose":
+		return borrowCompose(ctx, cfg, deps, candidates)
 	}
-	return nil, nil, &UsageError{fmt.Errorf("topology %q is not known: local and docker are", cfg.Topology)}
+	return nil, nil, &UsageError{fmt.Errorf("topology %q is not known: local, docker and compose are", cfg.Topology)}
 }
 
 func bringUpLocal(ctx context.Context, cfg Config, deps Deps, candidates []engine.Engine) (topology.Cluster, engine.Engine, error) {
@@ -179,6 +182,10 @@ func Wire(ctx context.Context, cluster topology.Cluster, eng engine.Engine, w Wi
 		}
 		if _, err := c.Exec(ctx, "SELECT spock.create_recovery_slot()"); err != nil {
 			return fmt.Errorf("create the recovery slot: %w", err)
+		}
+		// A slot that was there already knows nothing of new tables until the next advance, and their rows could not be rescued.
+		if _, err := c.Exec(ctx, "SELECT spock.recovery_sync_publications()"); err != nil {
+			return fmt.Errorf("publish the tables: %w", err)
 		}
 		return nil
 	})

@@ -7,6 +7,7 @@ func Members(c Cluster) []engine.Member {
 	var all []engine.Member
 	for _, n := range c.Nodes() {
 		m := engine.Member{Name: n.Name(), DSN: n.DSN(), PeerDSN: map[string]string{}}
+		m.PeerDSN[n.Name()] = OwnDSN(n)
 		for _, peer := range c.Nodes() {
 			if peer.Name() != n.Name() {
 				m.PeerDSN[peer.Name()] = c.LinkDSN(peer.Name(), n.Name())
@@ -15,6 +16,15 @@ func Members(c Cluster) []engine.Member {
 		all = append(all, m)
 	}
 	return all
+}
+
+// OwnDSN is the conninfo by which a node's server reaches itself. It is another than DSN where that leads through a port which
+// is published elsewhere than the server listens.
+func OwnDSN(n Node) string {
+	if own, ok := n.(interface{ OwnDSN() string }); ok {
+		return own.OwnDSN()
+	}
+	return n.DSN()
 }
 
 // Dialers are who reaches a node of a cluster through a link: the client, and each other node.

@@ -61,7 +61,7 @@ type Cluster interface {
 	// Restore discards what the nodes hold (lost nodes come back), heals every link, puts
 	// the saved data in place and starts all nodes.
 	Restore(ctx context.Context) error
-	// Close ends every process and link and removes the data. It may be called more than once.
+	// Close ends every process and link and removes the data; a cluster that was only borrowed is given back. It may be called more than once.
 	Close(ctx context.Context) error
 	// Version is the server's version, "15.18".
 	Version() string

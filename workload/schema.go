@@ -46,3 +46,11 @@ func Setup(ctx context.Context, c *pgx.Conn, w history.Workload) error {
 	}
 	return nil
 }
+
+// Remove drops the tables, with all that is in them, on the connected node. Replication of them ends there.
+func Remove(ctx context.Context, c *pgx.Conn) error {
+	if _, err := c.Exec(ctx, `SET client_min_messages = warning; DROP SCHEMA IF EXISTS chaos CASCADE`); err != nil {
+		return fmt.Errorf("drop the workload's tables: %w", err)
+	}
+	return nil
+}

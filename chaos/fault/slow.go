@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -77,7 +78,7 @@ func (a *slowed) Prove(ctx context.Context) (bool, string, error) {
 		return false, "", err
 	}
 	began := time.Now()
-	fetchErr := a.fetch(ctx, from, to)
+	fetchErr := a.fetch(ctx, from, to, l.Addr())
 	took := time.Since(began)
 	after, err := l.Stats(context.WithoutCancel(ctx)) // the fetch may have taken all the time there was
 	if err != nil {
@@ -95,11 +96,23 @@ func (a *slowed) Prove(ctx context.Context) (bool, string, error) {
 	return bytes > 0 && waited > 0 && rate <= 1.5*float64(a.rate), proof, nil
 }
 
-func (a *slowed) fetch(ctx context.Context, from, to string) error {
+func (a *slowed) fetch(ctx context.Context, from, to, addr string) error {
 	if why := a.env.outOfService(to); why != "" {
 		return notApplicable("%s", why)
 	}
-	c, err := pgx.Connect(ctx, a.env.Cluster.LinkDSN(from, to))
+	// A node's conninfo of a link may name a host that nodes alone know.
+	cfg, err := pgx.ParseConfig(a.env.Cluster.LinkDSN(from, to))
+	if err != nil {
+		return err
+	}
+	if _, err := netip.ParseAddr(cfg.Host); err != nil {
+		at, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			return err
+		}
+		cfg.Host, cfg.Port, cfg.Fallbacks = at.Addr().String(), at.Port(), nil
+	}
+	c, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return err
 	}

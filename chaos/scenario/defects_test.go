@@ -148,7 +148,7 @@ func (s *scene) runDefect(t *testing.T, d defect) Result {
 			return err
 		}
 		for _, n := range one.names() {
-			err := one.on(ctx, n, func(c *pgx.Conn) error { return sql.Install(ctx, c, s.cfg.Engine, []byte(d.text)) })
+			err := one.on(ctx, n, func(c *pgx.Conn) error { return sql.Install(ctx, c, one.engine.Name(), []byte(d.text)) })
 			if err != nil {
 				return fmt.Errorf("install a defect: %w", err)
 			}

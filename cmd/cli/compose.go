@@ -9,12 +9,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spockchaos/spockchaos/cmd/config"
 	"github.com/spockchaos/spockchaos/topology/compose"
 	"github.com/spockchaos/spockchaos/topology/mesh"
 )
 
 // composeFile is the file that generate writes and the others read.
-const composeFile = "docker-compose.yml"
+const composeFile = config.DefaultComposeFile
 
 var errNoFile = errors.New("--compose-file names no file")
 

@@ -36,6 +36,7 @@ func newComposeBench(t *testing.T, generate ...string) *composeBench {
 	}
 	b.Setup = func(_ context.Context, c mesh.Cluster, report func(mesh.Step)) error {
 		b.got = append(b.got, c)
+		c.Waiting()
 		for _, s := range b.steps {
 			report(s)
 		}
@@ -103,10 +104,10 @@ func TestComposeBadInput(t *testing.T) {
 		"generate --nodes 1":                      "a cluster in compose has 2 to 9 nodes, not 1",
 		"generate --nodes 10":                     "a cluster in compose has 2 to 9 nodes, not 10",
 		"generate --nodes many":                   `invalid argument "many"`,
-		"generate --pg-ver 16":                    "there is no image of PostgreSQL 16: 15, 17 and 18 there are",
+		"generate --pg-ver 16":                    "no image has PostgreSQL 16 with pglogical: there are 15, 17, 18",
 		"generate --pg-ver 0":                     "--pg-ver 0 must be 15, 17 or 18",
-		"generate --pg-ver 15 --engine spock":     "there is no image of PostgreSQL 15 with spock: 17 and 18 there are",
-		"generate --engine bdr":                   `engine "bdr" is not known: pglogical and spock are`,
+		"generate --pg-ver 15 --engine spock":     "no image has PostgreSQL 15 with spock: there are 17, 18",
+		"generate --engine bdr":                   `no image has engine "bdr": there are pglogical and spock`,
 		"generate --base-delay-ms -1":             "--base-delay-ms -1 must be from 0 to 60000",
 		"generate --delay-step-ms 60001":          "--delay-step-ms 60001 must be from 0 to 60000",
 		"generate --delay-step-ms 60000":          "no link may have less than 0 or more than 1m0s",
@@ -170,15 +171,19 @@ func TestSetupCommand(t *testing.T) {
 	if b.out.String() != want {
 		t.Errorf("output\n%s\nwant\n%s", b.out.String(), want)
 	}
+	if got := b.err.String(); got != "spockchaos: waiting for the servers of docker-compose.yml\n" {
+		t.Errorf("standard error: %q", got)
+	}
 	m := b.got[0].Members[1]
 	if m.DSN != "host=127.0.0.1 port=21001 user=spockchaos password=spockchaos dbname=chaos sslmode=disable connect_timeout=5" ||
 		m.OwnDSN() != strings.Replace(m.DSN, "21001", "5432", 1) ||
-		!strings.HasPrefix(m.PeerDSN["n3"], "host=10.191.0.35 port=5432 ") || !strings.HasPrefix(m.PeerDSN["client"], "host=127.0.0.1 port=21011 ") {
+		!strings.HasPrefix(m.PeerDSN["n3"], "host=links port=5432 ") || !strings.HasPrefix(m.PeerDSN["client"], "host=127.0.0.1 port=21011 ") {
 		t.Errorf("n2 is %+v", m)
 	}
-	b.out = lockedBuffer{}
+	said := b.err.String()
+	b.out, b.err = lockedBuffer{}, lockedBuffer{}
 	b.steps, b.fails = []mesh.Step{{Name: "servers answer", Took: time.Second, Err: errors.New("n2: connection refused")}}, errors.New("said above")
-	if code := b.main("setup", "-v"); code != cli.ExitFindings || b.err.String() != "" {
+	if code := b.main("setup", "-v"); code != cli.ExitFindings || b.err.String() != said {
 		t.Errorf("exit status %d; %s", code, b.err.String())
 	}
 	if got := b.out.String(); !strings.HasSuffix(got, "✗ servers answer          1.00 s  n2: connection refused\n") || !strings.Contains(got, "127.0.0.1:21001  n2") {

@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spockchaos/spockchaos/cmd/config"
+	"github.com/spockchaos/spockchaos/topology/compose"
 )
 
 func (a *App) configCommand() *cobra.Command {
@@ -53,7 +56,28 @@ func (a *App) load(set *config.Set, file string) error {
 	if err := set.CheckTopology(); err != nil {
 		return err
 	}
+	if err := a.settleCompose(set); err != nil {
+		return err
+	}
 	return set.CheckFiles()
+}
+
+// settleCompose takes nodes and engine from the compose file, where a cluster of compose's is to be run.
+func (a *App) settleCompose(set *config.Set) error {
+	if set.Topology != "compose" {
+		return nil
+	}
+	if set.ComposeFile == "" {
+		return errNoFile
+	}
+	cluster, err := compose.Load(context.Background(), set.ComposeFile, a.Environ)
+	if err != nil {
+		return err
+	}
+	if err := set.Settle("nodes", strconv.Itoa(len(cluster.Nodes)), set.ComposeFile); err != nil {
+		return err
+	}
+	return set.Settle("engine", cluster.Engine, set.ComposeFile)
 }
 
 // env is the value of a variable, "" if there is none.

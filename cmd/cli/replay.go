@@ -16,7 +16,7 @@ import (
 // A replay takes its settings from the run, but for those that say how this one is shown and kept.
 var (
 	ownOfReplay     = []string{"report-dir", "keep", "log-format", "quiet", "verbose"}
-	offeredToReplay = append([]string{"pg-bin", "pg-ver", "recovery-sql"}, ownOfReplay...)
+	offeredToReplay = append([]string{"pg-bin", "pg-ver", "recovery-sql", "compose-file", "allow-user-tables"}, ownOfReplay...)
 )
 
 // maxTimes bounds --times.
@@ -61,6 +61,9 @@ func (a *App) loadRun(set *config.Set, original *rundir.Dir) error {
 		return err
 	}
 	set.Seed = config.Seed{Value: original.Run.Seed, Given: true}
+	if err := a.settleCompose(set); err != nil {
+		return err
+	}
 	return set.CheckFiles()
 }
 

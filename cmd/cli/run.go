@@ -69,7 +69,7 @@ func (a *App) run(ctx context.Context, set *config.Set, replay string) (*reports
 	judge := &judge{app: a, dir: dir, log: out.log}
 	deps := chaos.Deps{
 		Log: out.log, Clock: a.Clock, Version: a.Version,
-		WatchdogCommand: []string{a.Executable, "watchdog"}, Executable: a.Executable,
+		WatchdogCommand: []string{a.Executable, "watchdog"}, Executable: a.Executable, Environ: a.Environ,
 		Begun: func() error {
 			if _, err := fmt.Fprintf(a.Stdout, "seed %d\n", s.Seed.Value); err != nil {
 				return fmt.Errorf("writing to standard output: %w", err)
@@ -137,7 +137,8 @@ func chaosConfig(set *config.Set, dir, replay string) chaos.Config {
 	s := set.Settings
 	return chaos.Config{
 		Duration: s.Duration, Seed: s.Seed.Value, Nodes: s.Nodes, Engine: s.Engine, Topology: s.Topology,
-		PGBin: s.PGBin, PGVer: s.PGVer, Image: s.Image, VolumeSize: s.VolumeSize, Workloads: s.Workloads, Sessions: s.Sessions, Rate: s.Rate,
+		PGBin: s.PGBin, PGVer: s.PGVer, Image: s.Image, VolumeSize: s.VolumeSize,
+		ComposeFile: s.ComposeFile, AllowUserTables: s.AllowUserTables, Workloads: s.Workloads, Sessions: s.Sessions, Rate: s.Rate,
 		Faults: s.Faults, Chaos: s.Chaos, Rounds: s.Rounds, RecoverySQL: s.RecoverySQL, Rescue: s.Rescue, Dir: dir, Keep: s.Keep,
 		ManagerPeriod: managerPeriod, Replay: replay, Effective: set.Effective(),
 	}

@@ -34,6 +34,8 @@ Exit status: 0 done, 1 a step failed, 2 could not run.`,
 		}
 		signals := a.watchSignals(c.Context(), a.Stderr, "leaving the mesh as it is")
 		defer signals.stop()
+		cluster.Heal = file.Heal
+		cluster.Waiting = func() { fmt.Fprintf(a.Stderr, "spockchaos: waiting for the servers of %s\n", f.file) }
 		var printed error
 		err = a.Setup(signals.ctx, cluster, func(s mesh.Step) {
 			says := ""

@@ -140,10 +140,31 @@ func (s *Set) settleLoudness() error {
 // CheckTopology says which flag has no meaning for the topology that is set: the error begins with the flag. In
 // variables and files there may be settings for every topology.
 func (s *Set) CheckTopology() error {
-	for flag, topology := range map[string]string{"pg-bin": "local", "image": "docker", "volume-size": "docker"} {
-		if s.level[flag] == fromFlag && s.Topology != topology {
-			return fmt.Errorf("--%s is for --topology %s, not %s", flag, topology, s.Topology)
+	for _, only := range []struct {
+		flag       string
+		topologies []string
+	}{
+		{"pg-bin", []string{"local"}}, {"pg-ver", []string{"local", "docker"}}, {"keep", []string{"local", "docker"}},
+		{"image", []string{"docker"}}, {"volume-size", []string{"docker"}},
+		{"compose-file", []string{"compose"}}, {"allow-user-tables", []string{"compose"}},
+	} {
+		if s.level[only.flag] == fromFlag && !contains(only.topologies, s.Topology) {
+			return fmt.Errorf("--%s is for --topology %s, not %s", only.flag, strings.Join(only.topologies, " or "), s.Topology)
 		}
+	}
+	return nil
+}
+
+// Settle gives a setting the only value that it can have; what a user gave as another is an error, which begins with the setting. where is who says so.
+func (s *Set) Settle(name, text, where string) error {
+	v := s.all.Lookup(name).Value
+	had := v.String()
+	if err := v.Set(text); err != nil {
+		return fmt.Errorf("%s: %s %s %w", where, name, clip(text), err)
+	}
+	if _, given := s.level[name]; given && had != v.String() {
+		_ = v.Set(had) // it was set before
+		return fmt.Errorf("--%s %s: %s has %s", name, had, where, text)
 	}
 	return nil
 }

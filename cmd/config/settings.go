@@ -16,28 +16,30 @@ type Names struct {
 
 // Settings is what a user may set, each under its flag's name.
 type Settings struct {
-	Duration    time.Duration
-	Seed        Seed
-	Nodes       int
-	Engine      string
-	Topology    string
-	PGBin       string
-	PGVer       string
-	Image       string
-	VolumeSize  int64    // bytes, 0 for no limit
-	Workloads   []string // resolved names
-	Sessions    int
-	Rate        float64
-	Faults      []string // resolved names
-	Chaos       time.Duration
-	Rounds      string
-	RecoverySQL string
-	Rescue      string
-	ReportDir   string
-	Keep        bool
-	LogFormat   string
-	Quiet       bool
-	Verbose     bool
+	Duration        time.Duration
+	Seed            Seed
+	Nodes           int
+	Engine          string
+	Topology        string
+	PGBin           string
+	PGVer           string
+	Image           string
+	VolumeSize      int64 // bytes, 0 for no limit
+	ComposeFile     string
+	AllowUserTables bool
+	Workloads       []string // resolved names
+	Sessions        int
+	Rate            float64
+	Faults          []string // resolved names
+	Chaos           time.Duration
+	Rounds          string
+	RecoverySQL     string
+	Rescue          string
+	ReportDir       string
+	Keep            bool
+	LogFormat       string
+	Quiet           bool
+	Verbose         bool
 }
 
 // Seed is a seed, or the wish for a random one.
@@ -45,6 +47,9 @@ type Seed struct {
 	Value uint64
 	Given bool
 }
+
+// DefaultComposeFile is the file that generate writes where it is not told another.
+const DefaultComposeFile = "docker-compose.yml"
 
 // Bounds of the numbers.
 const (
@@ -71,7 +76,7 @@ type Set struct {
 // New defines the settings with their defaults and offers them as flags of a
 // command: those in only, or all where only is empty.
 func New(flags *pflag.FlagSet, names Names, only ...string) *Set {
-	s := &Set{all: pflag.NewFlagSet("settings", pflag.ContinueOnError), offered: map[string]bool{}, level: map[string]int{}}
+	s := &Set{Settings: Settings{ComposeFile: DefaultComposeFile}, all: pflag.NewFlagSet("settings", pflag.ContinueOnError), offered: map[string]bool{}, level: map[string]int{}}
 	for _, o := range s.options(names) {
 		f := s.all.VarPF(o.value, o.name, o.short, o.usage)
 		if o.value.kind() == kindBool {
@@ -103,6 +108,8 @@ func (s *Set) options(names Names) []option {
 		{"pg-ver", "", newEnum(&s.PGVer, "", []string{"", "15", "16", "17", "18"}), "PostgreSQL version wanted, 15 to 18 (default: the newest that has the engine)"},
 		{"image", "", newText(&s.Image, "image"), "image of the nodes with --topology docker (default: the engine's own, for --pg-ver)"},
 		{"volume-size", "", newSize(&s.VolumeSize, minVolume, maxVolume), "size of each node's volume with --topology docker, in memory, as in 1GB (default: on disk, no limit)"},
+		{"compose-file", "", newText(&s.ComposeFile, "file"), "with --topology compose, the file that generate wrote and compose brought up"},
+		{"allow-user-tables", "", newBool(&s.AllowUserTables), "with --topology compose, take databases that hold tables of somebody else's, and break their nodes"},
 		{"workload", "", newNames(&s.Workloads, "workload", names.Workloads, false), "workloads to run together: a,b or all"},
 		{"sessions", "", newInt(&s.Sessions, 8, minSessions, maxSessions), "how many clients write at the same time"},
 		{"rate", "", newFloat(&s.Rate, defaultRate, 0, maxRate), "most transactions a second over all sessions, 0 for no cap"},

@@ -53,6 +53,7 @@ func app() *cli.App {
 		Topologies: []cli.Item{
 			{Name: "local", Summary: "PostgreSQL processes on this machine"},
 			{Name: "docker", Summary: "containers: a network, a container and a volume for each node"},
+			{Name: "compose", Summary: "the containers that docker compose made of a file of generate's"},
 		},
 		Terminal: terminal, Notify: notify, Exit: os.Exit,
 	}
@@ -68,7 +69,7 @@ func listEngines() []cli.Item {
 
 // watch is the watchdog of every kind of cluster.
 func watch(stdin io.Reader) int {
-	return watchdog.Main(stdin, watchdog.Ends{local.WatchdogEnd: local.Destroy, docker.WatchdogEnd: docker.Destroy})
+	return watchdog.Main(stdin, watchdog.Ends{local.WatchdogEnd: local.Destroy, docker.WatchdogEnd: docker.Destroy, docker.LentEnd: docker.Release})
 }
 
 func cleanUp(ctx context.Context, opts clean.Options, out io.Writer) error {

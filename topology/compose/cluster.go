@@ -110,7 +110,7 @@ func (c *Cluster) LinkDSN(from, to string) string {
 	case from == topology.Client:
 		return n.dsn("127.0.0.1", l.Port)
 	}
-	return n.dsn(c.Node(from).LinksAddr.String(), l.Listen)
+	return n.dsn(RoleLinks, l.Listen) // in every node it is the address that the links have in its network
 }
 
 // Members are the nodes as an engine sees them, with the ways of the client and of each node to itself.

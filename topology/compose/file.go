@@ -55,7 +55,7 @@ func (c *Cluster) Text(ctx context.Context) ([]byte, error) {
 }
 
 // forOldCompose rewrites a project for docker-compose 1.29, which knows neither a top-level name nor the long form of a
-// port with an address, and for readers, who like services first.
+// port with an address nor "name=address" of a host, and for readers, who like services first.
 func forOldCompose(project []byte) ([]byte, error) {
 	var all yaml.MapSlice
 	if err := yaml.UnmarshalWithOptions(project, &all, yaml.UseOrderedMap()); err != nil {
@@ -72,6 +72,7 @@ func forOldCompose(project []byte) ([]byte, error) {
 				if err := shortPorts(s.Value); err != nil {
 					return nil, fmt.Errorf("service %s: %w", s.Key, err)
 				}
+				colonHosts(s.Value)
 			}
 		}
 		out = append(out, top)
@@ -98,6 +99,18 @@ func shortPorts(service any) error {
 		fields[i].Value = short
 	}
 	return nil
+}
+
+func colonHosts(service any) {
+	fields, _ := service.(yaml.MapSlice)
+	for i, f := range fields {
+		if hosts, ok := f.Value.([]any); ok && f.Key == "extra_hosts" {
+			for j, h := range hosts {
+				hosts[j] = strings.Replace(fmt.Sprint(h), "=", ":", 1)
+			}
+			fields[i].Value = hosts
+		}
+	}
 }
 
 // hashLine is the line that the hash stands in, which is the hash of all other lines.

@@ -4,9 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/docker/image"
 )
 
 // Ports within what HostPortStart begins, whatever the number of nodes.
@@ -18,13 +20,15 @@ const (
 
 // New is the cluster that the options ask for.
 func New(o Options) (*Cluster, error) {
-	if o.Postgres == 0 {
-		o.Postgres = defaultPostgres(o.Engine)
+	pgVer := ""
+	if o.Postgres != 0 {
+		pgVer = strconv.Itoa(o.Postgres)
 	}
-	ref, data, err := image(o.Engine, o.Postgres)
+	node, err := image.Find(o.Engine, pgVer)
 	if err != nil {
 		return nil, err
 	}
+	o.Postgres = node.Postgres
 	if o.Nodes < MinNodes || o.Nodes > MaxNodes {
 		return nil, fmt.Errorf("a cluster in compose has %d to %d nodes, not %d", MinNodes, MaxNodes, o.Nodes)
 	}
@@ -48,7 +52,7 @@ func New(o Options) (*Cluster, error) {
 	}
 	for i, network := range networks {
 		c.Nodes = append(c.Nodes, Node{
-			Name: fmt.Sprintf("n%d", i+1), Image: ref, Database: database, User: user, Password: password, Data: data,
+			Name: fmt.Sprintf("n%d", i+1), Image: node.Ref, Database: database, User: user, Password: password, Data: node.Data,
 			Network: network, Addr: plus(network.Addr(), 2), LinksAddr: plus(network.Addr(), 3), Port: o.HostPortStart + i,
 		})
 	}

@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -18,7 +17,7 @@ const (
 	MaxDelay = time.Minute // of a link
 )
 
-// Engines that a file can be made for.
+// Engines that a file can be made for: those that package image has images of.
 const (
 	Pglogical = "pglogical"
 	Spock     = "spock"
@@ -43,32 +42,6 @@ type Options struct {
 func Defaults() Options {
 	return Options{Nodes: 3, Engine: Pglogical, HostPortStart: 15432, Subnet: "10.191.0.0/24"}
 }
-
-// defaultPostgres is the version of an engine's image where none is asked for.
-func defaultPostgres(engine string) int {
-	if engine == Spock {
-		return 18
-	}
-	return 17
-}
-
-// image is what the nodes are made of, and where it keeps its data.
-func image(engine string, postgres int) (ref, data string, err error) {
-	switch {
-	case postgres != 15 && postgres != 17 && postgres != 18:
-		return "", "", fmt.Errorf("there is no image of PostgreSQL %d: 15, 17 and 18 there are", postgres)
-	case engine == Pglogical:
-		return fmt.Sprintf("spockchaos/node:pg%d-pglogical", postgres), "/var/lib/postgresql/data", nil
-	case engine != Spock:
-		return "", "", fmt.Errorf("engine %q is not known: %s and %s are", engine, Pglogical, Spock)
-	case postgres == 15:
-		return "", "", errors.New("there is no image of PostgreSQL 15 with spock: 17 and 18 there are")
-	}
-	return fmt.Sprintf("ghcr.io/pgedge/pgedge-postgres:%d-spock5-standard", postgres), fmt.Sprintf("/var/lib/pgsql/%d/data", postgres), nil
-}
-
-// ProxyImage is this program's own image.
-const ProxyImage = "spockchaos/spockchaos:latest"
 
 // Who the harness and the nodes are to each other. Every port is published on the loopback address alone, so the password keeps
 // nobody out who could not read it in the file.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 
+	"github.com/spockchaos/spockchaos/topology/docker/image"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/engine/spock"
@@ -30,7 +31,7 @@ func (c *Cluster) project() *types.Project {
 	p := &types.Project{Services: types.Services{}, Networks: types.Networks{}, Volumes: types.Volumes{}}
 	settings := c.settings()
 	links := types.ServiceConfig{Name: RoleLinks}
-	links.Image = ProxyImage
+	links.Image = image.Self
 	links.Command = c.proxyArgs()
 	links.Hostname = RoleLinks
 	links.Labels = c.labels(RoleLinks, "")
@@ -71,6 +72,7 @@ func (c *Cluster) node(n Node, settings []string) types.ServiceConfig {
 	s.Volumes = []types.ServiceVolumeConfig{{Type: types.VolumeTypeVolume, Source: n.Name, Target: n.Data}}
 	// By TCP: while the entrypoint prepares the database, a server may answer at the socket.
 	s.HealthCheck = health(2*time.Second, "CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(pgPort), "-U", n.User, "-d", n.Database)
+	s.ExtraHosts = types.HostsList{RoleLinks: {n.LinksAddr.String()}}
 	stop := stopTime
 	s.StopGracePeriod = &stop
 	return s

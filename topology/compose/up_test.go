@@ -21,6 +21,7 @@ import (
 	"github.com/spockchaos/spockchaos/topology/compose"
 	"github.com/spockchaos/spockchaos/topology/docker"
 	"github.com/spockchaos/spockchaos/topology/docker/dockertest"
+	"github.com/spockchaos/spockchaos/topology/docker/image"
 	"github.com/spockchaos/spockchaos/topology/docker/image/imagetest"
 	"github.com/spockchaos/spockchaos/topology/engine/pglogical"
 	"github.com/spockchaos/spockchaos/topology/mesh"
@@ -84,7 +85,7 @@ func freePorts(first int) bool {
 	return true
 }
 
-// What generate writes comes up, becomes a mesh, is one, is none while a node is down, and goes.
+// What generate writes comes up, becomes a mesh, is one, can be broken and is given back, is none while a node is down, and goes.
 func TestUp(t *testing.T) {
 	api := dockertest.Connect(t)
 	t.Cleanup(func() { _ = api.Close() })
@@ -103,7 +104,7 @@ func TestUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The links' image is that of this very program.
-	text = bytes.Replace(text, []byte(compose.ProxyImage), []byte(imagetest.Self(t, api)), 1)
+	text = bytes.Replace(text, []byte(image.Self), []byte(imagetest.Self(t, api)), 1)
 	file := filepath.Join(t.TempDir(), "docker-compose.yml")
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
@@ -132,8 +133,15 @@ func TestUp(t *testing.T) {
 	}
 	delayed(t, ctx, cluster)
 	noOtherWay(t, ctx, api, cluster)
+	(&lending{t: t, api: api, cluster: cluster, file: file}).all(ctx)
+	if bad := failed(t, ctx, m); len(bad) > 0 {
+		t.Errorf("not a mesh after a run: %v", bad)
+	}
 
 	run(t, ctx, command[0], file, "stop", "n2")
+	if err := (&lending{t: t, api: api, cluster: cluster, file: file}).attach(ctx); err == nil || !strings.Contains(err.Error(), "n2 does not run: docker compose -f ") {
+		t.Errorf("with n2 stopped: %v", err)
+	}
 	if bad := failed(t, ctx, m); len(bad) != 6 {
 		t.Errorf("with n2 stopped only these checks fail: %v", bad)
 	}

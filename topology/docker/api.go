@@ -27,6 +27,10 @@ type API interface {
 	ImportImage(ctx context.Context, ref string, root io.Reader, instructions ...string) error
 
 	CreateContainer(ctx context.Context, spec ContainerSpec) (id string, err error)
+	// Shape is how a container was made, whoever made it; Recreate makes one like it, of the same name, in the same networks and with
+	// the same volumes, which must be there. It is not started.
+	Shape(ctx context.Context, id string) (Shape, error)
+	Recreate(ctx context.Context, shape Shape) error
 	StartContainer(ctx context.Context, id string) error
 	// Signal process 1, as in "SIGINT". A container that does not run is an error.
 	Signal(ctx context.Context, id, signal string) error
@@ -56,8 +60,8 @@ type API interface {
 	RemoveNetwork(ctx context.Context, id string) error
 	// Networks that have the label, all for "".
 	Networks(ctx context.Context, label string) ([]Network, error)
-	// Connect puts a container into a network at an address; Disconnect takes it out, at once.
-	Connect(ctx context.Context, network, container, addr string) error
+	// Connect puts a container into a network at an address, under further names; Disconnect takes it out, at once.
+	Connect(ctx context.Context, network, container, addr string, names ...string) error
 	Disconnect(ctx context.Context, network, container string) error
 
 	CreateVolume(ctx context.Context, spec VolumeSpec) error
@@ -75,6 +79,9 @@ type Image struct {
 	Labels map[string]string
 	Size   int64
 }
+
+// Shape is in the engine's own words, of use to nobody else.
+type Shape []byte
 
 // ContainerSpec says what container CreateContainer makes.
 type ContainerSpec struct {
@@ -106,6 +113,7 @@ type ContainerSpec struct {
 // Container is a container as it stands.
 type Container struct {
 	ID, Name  string
+	Image     string // by reference, as it was made
 	Labels    map[string]string
 	Running   bool // also while paused
 	Paused    bool
@@ -113,6 +121,10 @@ type Container struct {
 	Exit      int               // status of process 1 when it does not run
 	OOMKilled bool              // as the engine has it
 	Addrs     map[string]string // by the name of the network
+	// Not in a listing:
+	Volumes   map[string]string // where it is mounted → the volume's name
+	Published map[int]int       // its port → the port of 127.0.0.1, while it runs
+	Restarts  bool              // the engine starts it again when it ends
 }
 
 // Result is what a program that Exec ran left behind.

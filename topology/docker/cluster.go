@@ -13,6 +13,7 @@ import (
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/clusterfile"
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/link"
 	"github.com/spockchaos/spockchaos/topology/server"
 	"github.com/spockchaos/spockchaos/topology/watchdog"
 )
@@ -36,7 +37,8 @@ type Cluster struct {
 	log      *zap.Logger
 	run      run
 	password string
-	ports    *reserved
+	lent     *Lent     // nil for a cluster that was made here
+	ports    *reserved // nil for a lent one
 	nodes    []*node
 	links    *links
 	watchdog *watchdog.Watchdog
@@ -106,7 +108,9 @@ func (c *Cluster) plan() error {
 	starts := server.WALStarts(c.opts.Seed, count)
 	for i := range count {
 		name := fmt.Sprintf("n%d", i+1)
-		c.nodes = append(c.nodes, &node{cluster: c, name: name, port: ports[i], dsn: c.dsn("127.0.0.1", ports[i]),
+		part, dsn := c.run.name(name), c.dsn("127.0.0.1", ports[i])
+		c.nodes = append(c.nodes, &node{cluster: c, name: name, port: ports[i], dsn: dsn, own: dsn,
+			parts:    parts{container: part, network: part, volume: part, disk: c.run.name(name + "-disk"), data: dataDir},
 			walStart: starts[i], log: c.log.With(zap.String("node", name))})
 	}
 	c.links = newLinks(c, ports[count:])
@@ -182,6 +186,9 @@ func (c *Cluster) Links() []topology.Link { return c.links.all() }
 // LinkDSN is the conninfo by which from reaches to; "" if there is no such link. A node's is of use in nodes alone, and in all of them: a rescue's
 // coordinator is given the way from target to source.
 func (c *Cluster) LinkDSN(from, to string) string {
+	if c.lent != nil {
+		return c.lent.Links[link.Spec{From: from, To: to}.Name()].DSN
+	}
 	port := c.links.port(from, to)
 	if port == 0 {
 		return ""
@@ -212,10 +219,18 @@ func (c *Cluster) Wire(ctx context.Context) error { return c.opts.Engine.Wire(ct
 // Ready returns when a row written on every node was seen on every other one.
 func (c *Cluster) Ready(ctx context.Context) error { return engine.Probe(ctx, c.Members()) }
 
-// Close removes every container, network and volume. It may be called more than once.
+// Close removes every container, network and volume; a lent cluster is given back. It may be called more than once.
 func (c *Cluster) Close(ctx context.Context) error {
+	if c.lent != nil {
+		return c.GiveBack(ctx, nil)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.end(ctx)
+}
+
+// end removes what was made. c.mu is held.
+func (c *Cluster) end(ctx context.Context) error {
 	if c.closed {
 		return nil
 	}
@@ -244,6 +259,9 @@ func (c *Cluster) Detach(ctx context.Context) (stop string, err error) {
 	defer c.mu.Unlock()
 	if c.closed {
 		return "", errors.New("leaving the cluster up: it is closed")
+	}
+	if c.lent != nil {
+		return "", errors.New("leaving the cluster up: it stays up anyway")
 	}
 	c.closed = true
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
@@ -277,6 +295,9 @@ func (c *Cluster) writeFile(ctx context.Context, detached bool) error {
 	}
 	f := clusterfile.File{Topology: "docker", Version: c.Version(), Engine: c.opts.Engine.Name(), Database: server.Database,
 		Run: c.run.id, Toxiproxy: addr(c.links.api), Detached: detached}
+	if c.lent != nil {
+		f.Topology, f.Database = "compose", c.lent.Database
+	}
 	for _, n := range c.nodes {
 		fn := clusterfile.Node{Name: n.name, DSN: n.dsn, Container: n.container()}
 		if state, err := c.api.Container(ctx, n.container()); err == nil {

@@ -28,7 +28,11 @@ func (n *node) makeDisk(ctx context.Context) error {
 	making, cancel := steady(ctx)
 	defer cancel()
 	o := &n.cluster.opts
-	if err := n.api().CreateVolume(making, VolumeSpec{Name: n.volume(), Labels: n.cluster.run.labels, Size: o.VolumeSize}); err != nil {
+	volume := VolumeSpec{Name: n.volume(), Labels: n.cluster.run.labels, Size: o.VolumeSize}
+	if n.lent != nil { // where it is there already, it stays as it is
+		volume.Labels = n.lent.VolumeLabels
+	}
+	if err := n.api().CreateVolume(making, volume); err != nil {
 		return fmt.Errorf("making its volume: %w", err)
 	}
 	_, err := n.api().CreateContainer(making, ContainerSpec{
@@ -41,6 +45,9 @@ func (n *node) makeDisk(ctx context.Context) error {
 	}
 	if err := n.api().StartContainer(making, n.disk()); err != nil {
 		return fmt.Errorf("starting the container of its disk: %w", err)
+	}
+	if n.lent != nil {
+		return nil
 	}
 	// An image whose entrypoint is not root cannot do it.
 	_, err = n.onDisk(ctx, root, "mkdir -p "+dataDir+" && chown postgres: "+dataDir+" && chmod 0700 "+dataDir)
@@ -92,17 +99,21 @@ func (n *node) moveWAL(ctx context.Context) error {
 	return err
 }
 
-// saved is where the node's saved data lie, in disk containers.
+// saved is where the node's saved data lie, in disk containers. It is there as a whole or not at all.
 func (n *node) saved() string { return saveDir + "/" + n.name }
 
 // saveData keeps a copy of the data. The server must be down.
 func (n *node) saveData(ctx context.Context) error {
-	_, err := n.onDisk(ctx, root, strings.Join([]string{"rm -rf " + n.saved(), "cp -a " + dataDir + " " + n.saved()}, "\n"))
+	_, err := n.onDisk(ctx, root, strings.Join([]string{
+		"rm -rf " + n.saved() + " " + n.saved() + ".new", "cp -a " + n.parts.data + " " + n.saved() + ".new", "mv " + n.saved() + ".new " + n.saved(),
+	}, "\n"))
 	return err
 }
 
-// restoreData puts the copy in place of whatever there is.
+// restoreData puts the copy in place of whatever there is. The directory itself stays: the volume may be mounted there.
 func (n *node) restoreData(ctx context.Context) error {
-	_, err := n.onDisk(ctx, root, strings.Join([]string{"rm -rf " + dataDir + " " + ballast, "cp -a " + n.saved() + " " + dataDir}, "\n"))
+	_, err := n.onDisk(ctx, root, strings.Join([]string{
+		"rm -f " + ballast, "find " + n.parts.data + " -mindepth 1 -delete", "cp -a " + n.saved() + "/. " + n.parts.data,
+	}, "\n"))
 	return err
 }

@@ -130,7 +130,11 @@ func (f *fake) Exec(_ context.Context, id, _ string, argv ...string) (Result, er
 func (f *fake) SetMemory(context.Context, string, int64) error       { return errPlanned }
 func (f *fake) Memory(context.Context, string) (Memory, error)       { return Memory{}, errPlanned }
 func (f *fake) OOMs(context.Context, string, time.Time) (int, error) { return 0, errPlanned }
-func (f *fake) Connect(_ context.Context, n, c, _ string) error {
+func (f *fake) Shape(_ context.Context, id string) (Shape, error)    { return Shape(id), nil }
+func (f *fake) Recreate(_ context.Context, s Shape) error {
+	return f.make("recreate "+string(s), func() { f.containers[string(s)] = Container{ID: string(s), Name: string(s)} })
+}
+func (f *fake) Connect(_ context.Context, n, c, _ string, _ ...string) error {
 	return f.make("connect "+c+" to "+n, func() {})
 }
 func (f *fake) Disconnect(context.Context, string, string) error { return errPlanned }

@@ -47,7 +47,7 @@ func (n *node) reconnect(ctx context.Context) error {
 	}
 	ctx, cancel := steady(ctx)
 	defer cancel()
-	return n.wrap("reconnecting", n.api().Connect(ctx, n.network(), n.container(), n.subnet.node.String()))
+	return n.wrap("reconnecting", n.api().Connect(ctx, n.network(), n.container(), n.subnet.node.String(), n.names()...))
 }
 
 // Disconnected is what the engine lists as the container's networks.

@@ -26,6 +26,7 @@ const linksHost = "links"
 // is published, so that its port is the same for nodes and for the harness.
 type links struct {
 	cluster      *Cluster
+	container    string
 	ports        map[string]int // by name of the link
 	order        []link.Spec    // without the server's address, which is known when the networks are
 	control, api int            // ports of the two APIs
@@ -34,7 +35,7 @@ type links struct {
 
 // newLinks plans a link from each node and the client to each node. It takes two ports more than there are links.
 func newLinks(c *Cluster, ports []int) *links {
-	l := &links{cluster: c, ports: map[string]int{}, control: ports[0], api: ports[1]}
+	l := &links{cluster: c, container: c.run.name("links"), ports: map[string]int{}, control: ports[0], api: ports[1]}
 	ports = ports[2:]
 	for _, to := range c.nodes {
 		for _, from := range topology.Dialers(c, to.name) {
@@ -49,8 +50,6 @@ func newLinks(c *Cluster, ports []int) *links {
 
 // linkPorts is how many ports newLinks takes for so many nodes.
 func linkPorts(nodes int) int { return nodes*nodes + 2 }
-
-func (l *links) container() string { return l.cluster.run.name("links") }
 
 // start makes the container and returns when it has every link.
 func (l *links) start(ctx context.Context) error {
@@ -92,7 +91,7 @@ func (l *links) run(ctx context.Context, args []string, ports []int) error {
 	c := l.cluster
 	first := c.nodes[0]
 	_, err := c.api.CreateContainer(ctx, ContainerSpec{
-		Name: l.container(), Image: c.opts.Proxy, Labels: c.run.labels, Args: args,
+		Name: l.container, Image: c.opts.Proxy, Labels: c.run.labels, Args: args,
 		Network: first.network(), Addr: first.subnet.links.String(), Ports: ports,
 	})
 	if err != nil {
@@ -100,12 +99,12 @@ func (l *links) run(ctx context.Context, args []string, ports []int) error {
 	}
 	// Before it starts: its ports are published by way of one of the networks, and which one that is changes with them.
 	for _, n := range c.nodes[1:] {
-		if err := c.api.Connect(ctx, n.network(), l.container(), n.subnet.links.String()); err != nil {
+		if err := c.api.Connect(ctx, n.network(), l.container, n.subnet.links.String()); err != nil {
 			return err
 		}
 	}
 	c.ports.release(ports...)
-	return c.api.StartContainer(ctx, l.container())
+	return c.api.StartContainer(ctx, l.container)
 }
 
 // dial returns when the control API answers.
@@ -117,8 +116,8 @@ func (l *links) dial(ctx context.Context) (*remote.Set, error) {
 		if err == nil {
 			return set, nil
 		}
-		if state, again := l.cluster.api.Container(ctx, l.container()); again == nil && !state.Running {
-			text, again := l.cluster.api.Log(ctx, l.container(), 3)
+		if state, again := l.cluster.api.Container(ctx, l.container); again == nil && !state.Running {
+			text, again := l.cluster.api.Log(ctx, l.container, 3)
 			return nil, errors.Join(fmt.Errorf("their container ended with status %d: %s", state.Exit, oneLine(text)), again)
 		}
 		if wait.For(ctx, 20*time.Millisecond) != nil {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
@@ -202,8 +204,39 @@ func (m *moby) CreateContainer(ctx context.Context, spec ContainerSpec) (string,
 	return made.ID, said(err)
 }
 
-func endpoint(addr string) *network.EndpointSettings {
-	return &network.EndpointSettings{IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: addr}}
+func endpoint(addr string, names ...string) *network.EndpointSettings {
+	return &network.EndpointSettings{IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: addr}, Aliases: names}
+}
+
+// shape is what a Shape holds.
+type shape struct {
+	Name     string
+	Config   *container.Config
+	Host     *container.HostConfig
+	Networks map[string]*network.EndpointSettings
+}
+
+func (m *moby) Shape(ctx context.Context, id string) (Shape, error) {
+	i, err := m.c.ContainerInspect(ctx, id)
+	if err != nil {
+		return nil, said(err)
+	}
+	s := shape{Name: strings.TrimPrefix(i.Name, "/"), Config: i.Config, Host: i.HostConfig, Networks: map[string]*network.EndpointSettings{}}
+	for name, n := range i.NetworkSettings.Networks {
+		// What the engine gave it, its short id among its names, it gives the next one as well.
+		names := slices.DeleteFunc(slices.Clone(n.Aliases), func(alias string) bool { return strings.HasPrefix(i.ID, alias) })
+		s.Networks[name] = &network.EndpointSettings{IPAMConfig: n.IPAMConfig, Aliases: names, Links: n.Links, DriverOpts: n.DriverOpts}
+	}
+	return json.Marshal(s)
+}
+
+func (m *moby) Recreate(ctx context.Context, of Shape) error {
+	var s shape
+	if err := json.Unmarshal(of, &s); err != nil {
+		return fmt.Errorf("reading the shape of a container: %w", err)
+	}
+	_, err := m.c.ContainerCreate(ctx, s.Config, s.Host, &network.NetworkingConfig{EndpointsConfig: s.Networks}, nil, s.Name)
+	return said(err)
 }
 
 func (m *moby) StartContainer(ctx context.Context, id string) error {
@@ -252,10 +285,23 @@ func (m *moby) Container(ctx context.Context, id string) (Container, error) {
 	if err != nil {
 		return Container{}, said(err)
 	}
-	c := Container{ID: i.ID, Name: strings.TrimPrefix(i.Name, "/"), Labels: i.Config.Labels, Addrs: map[string]string{},
+	c := Container{ID: i.ID, Name: strings.TrimPrefix(i.Name, "/"), Image: i.Config.Image, Labels: i.Config.Labels, Addrs: map[string]string{},
+		Volumes: map[string]string{}, Published: map[int]int{}, Restarts: !i.HostConfig.RestartPolicy.IsNone(),
 		Running: i.State.Running, Paused: i.State.Paused, PID: i.State.Pid, Exit: i.State.ExitCode, OOMKilled: i.State.OOMKilled}
 	for name, n := range i.NetworkSettings.Networks {
 		c.Addrs[name] = n.IPAddress
+	}
+	for _, v := range i.Mounts {
+		if v.Type == mount.TypeVolume {
+			c.Volumes[v.Destination] = v.Name
+		}
+	}
+	for port, all := range i.NetworkSettings.Ports {
+		for _, b := range all {
+			if host, err := strconv.Atoi(b.HostPort); err == nil && b.HostIP == "127.0.0.1" {
+				c.Published[port.Int()] = host
+			}
+		}
 	}
 	return c, nil
 }
@@ -424,8 +470,8 @@ func (m *moby) Networks(ctx context.Context, label string) ([]Network, error) {
 	return all, nil
 }
 
-func (m *moby) Connect(ctx context.Context, network, container, addr string) error {
-	return said(m.c.NetworkConnect(ctx, network, container, endpoint(addr)))
+func (m *moby) Connect(ctx context.Context, network, container, addr string, names ...string) error {
+	return said(m.c.NetworkConnect(ctx, network, container, endpoint(addr, names...)))
 }
 
 func (m *moby) Disconnect(ctx context.Context, network, container string) error {

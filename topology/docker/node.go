@@ -37,8 +37,11 @@ var ErrLost = errors.New("the node's data is gone")
 type node struct {
 	cluster  *Cluster
 	name     string
-	port     int // of the server, in the container as outside: so dsn is right in both
+	parts    parts
+	port     int // of the server, in the container as outside: so dsn is right in both, unless the node is lent
 	dsn      string
+	own      string // the conninfo by which the server reaches itself
+	lent     *LentNode
 	walStart string
 	subnet   subnet
 	log      *zap.Logger
@@ -55,11 +58,20 @@ func (n *node) Name() string  { return n.name }
 func (n *node) DSN() string   { return n.dsn }
 func (n *node) Means() string { return "docker kill" }
 
-// The names of a node's parts.
-func (n *node) container() string { return n.cluster.run.name(n.name) }
-func (n *node) network() string   { return n.cluster.run.name(n.name) }
-func (n *node) volume() string    { return n.cluster.run.name(n.name) }
-func (n *node) disk() string      { return n.cluster.run.name(n.name + "-disk") }
+// OwnDSN is topology.OwnDSN's.
+func (n *node) OwnDSN() string { return n.own }
+
+// parts are the names of what a node is made of, and where its data lie in its disk container.
+type parts struct {
+	container, network, volume string
+	disk                       string
+	data                       string
+}
+
+func (n *node) container() string { return n.parts.container }
+func (n *node) network() string   { return n.parts.network }
+func (n *node) volume() string    { return n.parts.volume }
+func (n *node) disk() string      { return n.parts.disk }
 func (n *node) dropper() string   { return n.cluster.run.name(n.name + "-drop") }
 
 func (n *node) api() API { return n.cluster.api }
@@ -121,6 +133,14 @@ func (n *node) makeData(ctx context.Context) error {
 // makeContainer makes the container of the server, and does not start it.
 func (n *node) makeContainer(ctx context.Context) error {
 	o := &n.cluster.opts
+	if n.lent != nil {
+		ctx, cancel := steady(ctx)
+		defer cancel()
+		if err := n.api().Recreate(ctx, n.lent.Shape); err != nil {
+			return fmt.Errorf("making its container again: %w", err)
+		}
+		return nil
+	}
 	settings := server.Settings(o.Nodes, o.Server.VersionNum, o.Server.pluginList, o.Engine)
 	settings["listen_addresses"] = "*"
 	maps.Copy(settings, o.Settings)

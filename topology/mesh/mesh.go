@@ -19,16 +19,26 @@ import (
 type Cluster struct {
 	Engine  engine.Engine
 	Members []engine.Member
+	// Waiting is called once by Setup if it has to wait for a server; nil for nobody.
+	Waiting func()
+	// Heal makes every link pass again; nil where nobody can have broken them. Setup calls it before anything goes over them.
+	Heal func(context.Context) error
 }
 
-// connectLimit bounds how long a server may take to let somebody in.
-const connectLimit = 5 * time.Second
+// connectLimit bounds how long a server may take to let somebody in. On a machine that has more to do than it can, a server that is
+// well was seen to take more than 5 s. One that is down refuses at once.
+const connectLimit = 15 * time.Second
 
 // on runs f on a connection straight to the member's server.
 func on(ctx context.Context, dsn string, f func(*pgx.Conn) error) error {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return err
+	}
+	cfg.ConnectTimeout = connectLimit // the conninfo's own is meant for subscriptions
 	connecting, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	c, err := pgx.Connect(connecting, dsn)
+	c, err := pgx.ConnectConfig(connecting, cfg)
 	if err != nil {
 		return unreachableError{err}
 	}

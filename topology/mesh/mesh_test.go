@@ -255,7 +255,7 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.expect(failed, map[string]string{
-			"host connectivity":       "client>n3: no answer within 5s",
+			"host connectivity":       "client>n3: no answer within 15s",
 			"inter-node connectivity": "n2>n1, n2>n3: n2 does not answer this machine: connection refused",
 			"extension":               "n2: connection refused",
 			"nodes":                   "n2: connection refused",
@@ -388,7 +388,7 @@ func TestReason(t *testing.T) {
 		"":                                     nil,
 		"n2: plain":                            fmt.Errorf("n2: %w", errors.New("plain")),
 		"two lines":                            errors.New("two\n\tlines "),
-		"no answer within 5s":                  unreachableError{fmt.Errorf("x: %w", context.DeadlineExceeded)},
+		"no answer within 15s":                 unreachableError{fmt.Errorf("x: %w", context.DeadlineExceeded)},
 		"answering: context deadline exceeded": fmt.Errorf("answering: %w", context.DeadlineExceeded),
 	} {
 		if got := reason(err); got != want {

@@ -29,7 +29,7 @@ type Step struct {
 
 // How long each step may take.
 const (
-	serversLimit = 90 * time.Second // a container's first start makes the data directory
+	serversLimit = 5 * time.Minute // a container's first start makes the data directory, several at once on a loaded machine
 	wireLimit    = 90 * time.Second
 	installLimit = 60 * time.Second
 	arriveLimit  = 60 * time.Second
@@ -80,13 +80,24 @@ func (s *setup) note(format string, args ...any) {
 // askEvery is how often a server is asked for what sends no event.
 const askEvery = 50 * time.Millisecond
 
+// AwaitServers returns when every server of a cluster answers. Those that may just be about to start have five minutes.
+func AwaitServers(ctx context.Context, c Cluster) error {
+	ctx, cancel := context.WithTimeout(ctx, serversLimit)
+	defer cancel()
+	return (&setup{Cluster: c}).awaitServers(ctx)
+}
+
 // awaitServers returns when every server answers.
 func (s *setup) awaitServers(ctx context.Context) error {
+	var waiting sync.Once
 	return each(s.Members, func(m engine.Member) error {
 		for {
 			err := on(ctx, m.DSN, func(c *pgx.Conn) error { return c.Ping(ctx) })
 			if err == nil || !mayPass(err) {
 				return short(err)
+			}
+			if s.Waiting != nil {
+				waiting.Do(s.Waiting)
 			}
 			if wait.For(ctx, askEvery) != nil {
 				return fmt.Errorf("no answer in time: %w", short(err))
@@ -115,6 +126,11 @@ func (e shortError) Error() string { return reason(e.error) }
 func (e shortError) Unwrap() error { return e.error }
 
 func (s *setup) wire(ctx context.Context) error {
+	if s.Heal != nil {
+		if err := s.Heal(ctx); err != nil {
+			return err
+		}
+	}
 	err := each(s.Members, func(m engine.Member) error {
 		return short(on(ctx, m.DSN, func(c *pgx.Conn) error { return trustPlugin(ctx, c, s.Engine.Name()+"_output") }))
 	})

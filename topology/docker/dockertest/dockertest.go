@@ -26,7 +26,7 @@ const watchdogEnv = "SPOCKCHAOS_TEST_DOCKER_WATCHDOG"
 
 func init() {
 	if os.Getenv(watchdogEnv) != "" {
-		os.Exit(watchdog.Main(os.Stdin, watchdog.Ends{docker.WatchdogEnd: docker.Destroy}))
+		os.Exit(watchdog.Main(os.Stdin, watchdog.Ends{docker.WatchdogEnd: docker.Destroy, docker.LentEnd: docker.Release}))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,30 +27,38 @@ type Engine interface {
 // family is the images of the nodes with one engine.
 type family struct {
 	format   string // with the major version of PostgreSQL
+	data     string // where it keeps its data, with the version where that is in it
 	versions []int  // newest first
 	preset   int    // the version when any will do
 	built    bool   // on this machine, by make image: in no registry
 }
 
 var families = map[string]family{
-	"pglogical": {format: "spockchaos/node:pg%d-pglogical", versions: []int{18, 17, 15}, preset: 17, built: true},
-	"spock":     {format: "ghcr.io/pgedge/pgedge-postgres:%d-spock5-standard", versions: []int{18, 17}, preset: 18},
+	"pglogical": {format: "spockchaos/node:pg%d-pglogical", data: "/var/lib/postgresql/data", versions: []int{18, 17, 15}, preset: 17, built: true},
+	"spock":     {format: "ghcr.io/pgedge/pgedge-postgres:%d-spock5-standard", data: "/var/lib/pgsql/%d/data", versions: []int{18, 17}, preset: 18},
 }
 
-// Ref is the image of a node with an engine on PostgreSQL pgVer, "" for the version that is usual with the engine. Whether
+// Node is the image of a node.
+type Node struct {
+	Ref      string
+	Postgres int    // major version
+	Data     string // PGDATA, where the image has it
+}
+
+// Find is the image of a node with an engine on PostgreSQL pgVer, "" for the version that is usual with the engine. Whether
 // anybody has that image is another question: ForEngine answers it.
-func Ref(engine, pgVer string) (string, error) {
+func Find(engine, pgVer string) (Node, error) {
 	f, major, err := find(engine, pgVer)
 	if err != nil {
-		return "", err
+		return Node{}, err
 	}
 	if major == 0 {
 		major = f.preset
 	}
-	return f.ref(major), nil
+	return Node{Ref: f.ref(major), Postgres: major, Data: strings.ReplaceAll(f.data, "%d", strconv.Itoa(major))}, nil
 }
 
-// ForEngine is Ref's image, once the engine's machine has it: one that is in a registry is pulled. With pgVer ""
+// ForEngine is Find's image, once the engine's machine has it: one that is in a registry is pulled. With pgVer ""
 // it is the newest that the machine already has.
 func ForEngine(ctx context.Context, api Engine, engine, pgVer string) (string, error) {
 	f, major, err := find(engine, pgVer)
@@ -88,7 +97,7 @@ func (f family) ref(major int) string { return fmt.Sprintf(f.format, major) }
 func find(engine, pgVer string) (f family, major int, err error) {
 	f, ok := families[engine]
 	if !ok {
-		return f, 0, fmt.Errorf("no image has engine %s", engine)
+		return f, 0, fmt.Errorf("no image has engine %q: there are %s", engine, strings.Join(slices.Sorted(maps.Keys(families)), " and "))
 	}
 	if pgVer == "" {
 		return f, 0, nil

@@ -65,7 +65,7 @@ func TestForEngine(t *testing.T) {
 		"asked, not there":   {engine: "pglogical", pgVer: "18", has: []string{node + "17-pglogical"}, wantErr: "make image PG=18"},
 		"version without":    {engine: "pglogical", pgVer: "16", wantErr: "no image has PostgreSQL 16 with pglogical: there are 15, 17, 18"},
 		"no version":         {engine: "pglogical", pgVer: "x", wantErr: "no image has PostgreSQL x"},
-		"unknown engine":     {engine: "native", wantErr: "no image has engine native"},
+		"unknown engine":     {engine: "native", wantErr: `no image has engine "native": there are pglogical and spock`},
 		"spock is pulled":    {engine: "spock", want: pgedge + "18-spock5-standard", pulled: 1},
 		"spock is there":     {engine: "spock", has: []string{pgedge + "17-spock5-standard"}, want: pgedge + "17-spock5-standard"},
 		"spock out of reach": {engine: "spock", pgVer: "17", wantErr: "cannot be pulled: dial tcp: no such host", pulled: 1},
@@ -92,16 +92,16 @@ func TestForEngine(t *testing.T) {
 	}
 }
 
-func TestRef(t *testing.T) {
+func TestFind(t *testing.T) {
 	for _, c := range [][3]string{
 		{"pglogical", "", "spockchaos/node:pg17-pglogical"}, {"pglogical", "18", "spockchaos/node:pg18-pglogical"},
 		{"spock", "", "ghcr.io/pgedge/pgedge-postgres:18-spock5-standard"},
 	} {
-		if got, err := image.Ref(c[0], c[1]); err != nil || got != c[2] {
-			t.Errorf("Ref(%q, %q) = %q, %v; want %q", c[0], c[1], got, err, c[2])
+		if got, err := image.Find(c[0], c[1]); err != nil || got.Ref != c[2] {
+			t.Errorf("Find(%q, %q) = %+v, %v; want %q", c[0], c[1], got, err, c[2])
 		}
 	}
-	if _, err := image.Ref("spock", "15"); err == nil {
+	if _, err := image.Find("spock", "15"); err == nil {
 		t.Error("there is no image of Spock on PostgreSQL 15")
 	}
 }

@@ -16,6 +16,9 @@ import (
 // selfName is the repository of this program's images; `make image-self` uses the same.
 const selfName = "spockchaos/spockchaos"
 
+// Self is the image of the program that was built last, which a compose file names; `make image-self` makes it.
+const Self = selfName + ":latest"
+
 // EnsureSelf sees to it that the engine has an image of an executable of this program alone, and returns its reference.
 // The reference is made of the file's content, so each build of the program is imported once.
 func EnsureSelf(ctx context.Context, api Engine, executable string) (ref string, err error) {
