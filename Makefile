@@ -73,13 +73,14 @@ test:
 	else echo "docker tests: skipped, because no container engine answers (docker version)"; fi
 
 # The integration tests again, on the server in PG_BIN (by default the private PG=17). Without the race
-# detector: it looks at this program, which is the same, and the first pass had it.
+# detector: it looks at this program, which is the same, and the first pass had it. Without those in containers,
+# which bring servers of their own.
 test-pg:
 	@$(PREFIX)/deps.sh build test
 	@pg="$(PG_BIN)"; [ -n "$$pg" ] || pg=$$($(PREFIX)/pg.sh $(PG)) || exit; \
 	packages="$(INTEGRATION)"; [ -n "$$packages" ] || { echo "no package has integration tests"; exit 1; }; \
 	echo "go test, $$("$$pg/postgres" --version)" && \
-	SPOCKCHAOS_TEST_PG_BIN="$$pg" go test -buildvcs=false -count=1 $(TESTFLAGS) $$packages
+	SPOCKCHAOS_TEST_PG_BIN="$$pg" go test -buildvcs=false -count=1 -skip '^TestDocker' $(TESTFLAGS) $$packages
 
 # Tracking, rescue, watcher and adapter on real Spock, on the server in SPOCKCHAOS_SPOCK_PG_BIN.
 test-spock:
