@@ -5,19 +5,32 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/spockchaos/spockchaos/chaos/retained"
 	"github.com/spockchaos/spockchaos/checker/rundir"
-	"github.com/spockchaos/spockchaos/sql"
 	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
 // cloneName is the copy of a recovery slot that the scenario reads. It is temporary, so it goes with its session.
 const cloneName = "spockchaos_test_recovery"
 
-// retained is what a node's recovery slot still holds of the failed node.
-type retained struct {
+// decoded is a transaction as a copy of the recovery slot shows it.
+type decoded struct {
+	commit  position // in the WAL that was read
+	origin  string   // replication origin, "" for the node's own
+	lsn     position // of the commit in the origin's WAL
+	marks   []int    // rows inserted into scenario.mark
+	rows    int      // changes of the scenario's tables; a truncate counts as one
+	beats   int      // changes of spock.recovery_heartbeat
+	changes int      // of anything else
+}
+
+// held is what a node's recovery slot still holds of the failed node.
+type held struct {
 	slot    position // of the recovery slot, in this node's WAL
 	had     []decoded
 	lacking []decoded // beyond the progress that was asked for
@@ -25,40 +38,60 @@ type retained struct {
 
 // readClone copies the connected node's recovery slot and reads all transactions of an origin from the copy, up to
 // where the WAL is flushed now. progress, in the origin's WAL, divides them.
-func readClone(ctx context.Context, c *pgx.Conn, origin string, progress position) (ret retained, err error) {
-	database := c.Config().Database
-	var at string
-	err = c.QueryRow(ctx, `SELECT lsn::text FROM pg_copy_logical_replication_slot($1::name, $2::name, true, 'pgoutput')`,
-		sql.RecoverySlotName(database), cloneName).Scan(&at)
-	if err != nil {
-		return ret, fmt.Errorf("copy the recovery slot: %w", err)
+func readClone(ctx context.Context, c *pgx.Conn, origin string, progress position) (ret held, err error) {
+	var now decoded
+	ret.slot, err = retained.Read(ctx, c, cloneName, retained.Reading{
+		Change: func(kind byte, table string, row *retained.Fields) error { return now.add(kind, table, row) },
+		Done: func(t retained.Transaction) error {
+			one := now
+			one.commit, one.origin, one.lsn = t.Commit, t.Origin, t.LSN
+			now = decoded{}
+			switch {
+			case one.origin != origin:
+			case one.lsn > progress:
+				ret.lacking = append(ret.lacking, one)
+			default:
+				ret.had = append(ret.had, one)
+			}
+			return nil
+		},
+	})
+	return ret, err
+}
+
+// add counts a change.
+func (d *decoded) add(kind byte, table string, row *retained.Fields) error {
+	switch schema, _, _ := strings.Cut(table, "."); {
+	case table == "spock.recovery_heartbeat":
+		d.beats++
+	case schema == "scenario":
+		d.rows++
+	default:
+		d.changes++
 	}
-	d := decoder{names: map[uint32]string{}}
-	rows, err := c.Query(ctx, `SELECT data FROM pg_logical_slot_peek_binary_changes($1, pg_current_wal_flush_lsn(), NULL,
-		'proto_version', '1', 'publication_names', 'spock_recovery,spock_recovery_insert')`, cloneName)
-	if err != nil {
-		return ret, fmt.Errorf("read a clone of the recovery slot: %w", err)
+	if table == "scenario.mark" && kind == 'I' {
+		return d.mark(row)
 	}
-	var message []byte
-	if _, err = pgx.ForEachRow(rows, []any{&message}, func() error { return d.add(message) }); err != nil {
-		return ret, fmt.Errorf("read a clone of the recovery slot: %w", err)
-	}
-	if _, err := c.Exec(ctx, `SELECT pg_drop_replication_slot($1)`, cloneName); err != nil {
-		return ret, fmt.Errorf("drop the clone: %w", err)
-	}
-	if ret.slot, err = rundir.ParseLSN(at); err != nil {
-		return ret, err
-	}
-	for _, t := range d.all {
-		switch {
-		case t.origin != origin:
-		case t.lsn > progress:
-			ret.lacking = append(ret.lacking, t)
-		default:
-			ret.had = append(ret.had, t)
+	return nil
+}
+
+// mark reads the row (node, n) of an insert.
+func (d *decoded) mark(r *retained.Fields) error {
+	r.Byte()   // 'N'
+	r.Uint16() // how many columns
+	var text [2]string
+	for i := range text {
+		if k := r.Byte(); k != 't' {
+			return fmt.Errorf("column %d of a mark is of kind %q", i+1, k)
 		}
+		text[i] = string(r.Bytes(int(r.Uint32())))
 	}
-	return ret, nil
+	n, err := strconv.Atoi(text[1])
+	if err != nil {
+		return fmt.Errorf("a mark without a number: %w", err)
+	}
+	d.marks = append(d.marks, n)
+	return nil
 }
 
 // marksIn are the scenario's transactions among decoded ones, in order of their numbers, each as often as it is there.

@@ -379,7 +379,7 @@ func (s *scene) slotStatus(ctx context.Context, e *evidence) error {
 }
 
 // holds compares what a clone of the source's slot shows with what the target lacks, transaction by transaction.
-func (s *scene) holds(ctx context.Context, e *evidence) (ret retained, err error) {
+func (s *scene) holds(ctx context.Context, e *evidence) (ret held, err error) {
 	has, _, err := s.progress(ctx, target)
 	if err != nil {
 		return ret, err
