@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
-	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
@@ -19,10 +19,22 @@ const managerCallLimit = 15 * time.Second
 // Manager plays the part of the manager worker on one node: it calls
 // spock.advance_recovery_slot_to_min_position() every period, on the node itself.
 type Manager struct {
-	Node   topology.Node
+	Name   string // of the node
+	DSN    string
 	Period time.Duration
 	Log    *zap.Logger
+	// Report is told what each call came to, from the manager's goroutine; nil for nobody. For its sake the slot is looked at after each call.
+	Report func(Advance)
 	calls  atomic.Int64
+}
+
+// Advance is what one call came to.
+type Advance struct {
+	Node     string
+	Err      error // the node does not answer, or the function failed
+	Position rundir.LSN
+	Retained int64  // bytes of WAL that the slot keeps
+	HeldBy   string // what kept the slot from going further, "" for nothing
 }
 
 // Calls is how many calls have returned without error so far.
@@ -41,31 +53,56 @@ func (m *Manager) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		conn = m.call(ctx, conn)
+		var err error
+		if conn, err = m.call(ctx, conn); err != nil && ctx.Err() == nil && m.Report != nil {
+			m.Report(Advance{Node: m.Name, Err: err})
+		}
 	}
 }
 
 // call makes one call and returns the connection to use next time, nil if it broke.
-func (m *Manager) call(ctx context.Context, conn *pgx.Conn) *pgx.Conn {
+func (m *Manager) call(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, managerCallLimit)
 	defer cancel()
 	if conn == nil {
-		c, err := pgx.Connect(ctx, m.Node.DSN())
+		c, err := pgx.Connect(ctx, m.DSN)
 		if err != nil {
-			m.Log.Debug("manager: cannot reach its node", zap.String("node", m.Node.Name()), zap.Error(err))
-			return nil
+			m.Log.Debug("manager: cannot reach its node", zap.String("node", m.Name), zap.Error(err))
+			return nil, err
 		}
 		conn = c
 	}
-	if _, err := conn.Exec(ctx, "SELECT spock.advance_recovery_slot_to_min_position()"); err != nil {
+	_, err := conn.Exec(ctx, "SELECT spock.advance_recovery_slot_to_min_position()")
+	if err == nil {
+		m.calls.Add(1)
+		err = m.look(ctx, conn)
+	}
+	if err != nil {
 		if ctx.Err() == nil {
-			m.Log.Debug("manager: call failed", zap.String("node", m.Node.Name()), zap.Error(err))
+			m.Log.Debug("manager: call failed", zap.String("node", m.Name), zap.Error(err))
 		}
 		if conn.IsClosed() {
-			return nil
+			return nil, err
 		}
-		return conn
 	}
-	m.calls.Add(1)
-	return conn
+	return conn, err
+}
+
+// look tells who wants to know where the slot stands now.
+func (m *Manager) look(ctx context.Context, conn *pgx.Conn) error {
+	if m.Report == nil {
+		return nil
+	}
+	a := Advance{Node: m.Name}
+	var position string
+	err := conn.QueryRow(ctx, `SELECT coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(retained_bytes, 0), coalesce(held_by, '') FROM spock.get_recovery_slot_status()`).
+		Scan(&position, &a.Retained, &a.HeldBy)
+	if err != nil {
+		return err
+	}
+	if a.Position, err = rundir.ParseLSN(position); err != nil {
+		return err
+	}
+	m.Report(a)
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spockchaos/spockchaos/chaos/fault"
+	"github.com/spockchaos/spockchaos/chaos/rescue"
 	"github.com/spockchaos/spockchaos/chaos/watch"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
@@ -46,7 +47,7 @@ func (r *round) startWatching(ctx context.Context, b *background) error {
 	b.goRun(func() error { return errors.Join(watcher.Run(ctx), samples.Close()) })
 	b.goRun(func() error { return errors.Join(observers.Run(ctx), observations.Close()) })
 	for _, n := range r.cluster.Nodes() {
-		m := &Manager{Node: n, Period: r.cfg.ManagerPeriod, Log: r.log}
+		m := &Manager{Name: n.Name(), DSN: n.DSN(), Period: r.cfg.ManagerPeriod, Log: r.log}
 		b.goRun(func() error { m.Run(ctx); return nil })
 	}
 	return nil
@@ -167,7 +168,7 @@ func (r *round) rescue(ctx context.Context) error {
 		rec, err := resc.rescue(ctx, source, target)
 		r.rescues = append(r.rescues, rec) // also one that was broken off
 		if err != nil {
-			return fmt.Errorf("rescue %s from %s: %w", target.node, source.node, err)
+			return fmt.Errorf("rescue %s from %s: %w", target.Node, source.Node, err)
 		}
 		r.log.Info("rescue", zap.String("source", rec.Source), zap.String("target", rec.Target), zap.Bool("ok", rec.OK),
 			zap.Int64("transactions", rec.Transactions), zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
@@ -339,7 +340,7 @@ func (r *round) snapshot(ctx context.Context) error {
 					return fmt.Errorf("final snapshot of %s: %w", s, err)
 				}
 				var err error
-				left[i], err = Leftovers(gctx, c, r.engine, s, lost)
+				left[i], err = rescue.Leftovers(gctx, c, r.engine, s, lost)
 				return err
 			})
 		})

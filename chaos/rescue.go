@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 
+	"github.com/spockchaos/spockchaos/chaos/rescue"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
@@ -25,10 +26,8 @@ const (
 
 // standing is how much of the failed node's writes a survivor has.
 type standing struct {
-	node     string
-	progress rundir.LSN // durable, in the failed node's WAL
-	ledger   int64      // ledger rows of the failed node's sessions
-	position rundir.LSN // of its recovery slot
+	rescue.Standing
+	ledger int64 // ledger rows of the failed node's sessions
 }
 
 // rescuer runs the runbook after the loss of a node.
@@ -70,7 +69,7 @@ func Fence(ctx context.Context, cluster topology.Cluster, eng engine.Engine, fai
 func (r *rescuer) standings(ctx context.Context, survivors []string) ([]standing, error) {
 	out := make([]standing, 0, len(survivors))
 	for _, s := range survivors {
-		st := standing{node: s}
+		st := standing{Standing: rescue.Standing{Node: s}}
 		err := r.onNode(ctx, s, func(c *pgx.Conn) error { return r.readStanding(ctx, c, &st) })
 		if err != nil {
 			return nil, fmt.Errorf("read what %s has of %s: %w", s, r.failed, err)
@@ -93,34 +92,33 @@ func (r *rescuer) readStanding(ctx context.Context, c *pgx.Conn, st *standing) e
 		if err != nil {
 			return err
 		}
-		if st.progress, err = rundir.ParseLSN(lsn); err != nil {
+		if st.Progress, err = rundir.ParseLSN(lsn); err != nil {
 			return err
 		}
 	}
 	var position int64
 	if err := c.QueryRow(ctx, `
-		SELECT (SELECT count(*) FROM chaos.ledger WHERE session = ANY($1)),
-		       coalesce((SELECT confirmed_flush_lsn - '0/0' FROM pg_replication_slots
-		                 WHERE slot_name = 'spk_recovery_' || current_database()), 0)::bigint`,
-		r.sessions).Scan(&st.ledger, &position); err != nil {
+		SELECT (SELECT count(*) FROM chaos.ledger WHERE session = ANY($1)), coalesce(s.confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(s.wal_status, '')
+		  FROM (SELECT) one LEFT JOIN pg_replication_slots s ON s.slot_name = 'spk_recovery_' || current_database()`,
+		r.sessions).Scan(&st.ledger, &position, &st.SlotStatus); err != nil {
 		return err
 	}
-	st.position = rundir.LSN(position)
+	st.Position = rundir.LSN(position)
 	return nil
 }
 
-// choose picks the survivor that has most of the failed node as the source, and
-// every survivor that has less as a target.
+// choose is rescue.Choose for standings of a run.
 func choose(all []standing) (source standing, targets []standing) {
-	for _, s := range all {
-		if s.progress > source.progress || source.node == "" {
-			source = s
-		}
+	plain := make([]rescue.Standing, len(all))
+	for i, s := range all {
+		plain[i] = s.Standing
 	}
-	for _, s := range all {
-		if s.progress < source.progress {
-			targets = append(targets, s)
-		}
+	from, to := rescue.Choose(plain)
+	if from >= 0 {
+		source = all[from]
+	}
+	for _, i := range to {
+		targets = append(targets, all[i])
 	}
 	return source, targets
 }
@@ -129,10 +127,10 @@ func choose(all []standing) (source standing, targets []standing) {
 // every failure, until it succeeds or the limit is reached.
 func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.Rescue, error) {
 	rec := rundir.Rescue{
-		Strategy: r.name, Failed: r.failed, Source: source.node, Target: target.node, Coordinator: r.coordinator,
+		Strategy: r.name, Failed: r.failed, Source: source.Node, Target: target.Node, Coordinator: r.coordinator,
 		StartedAt: r.clock(), Limit: r.limits.rescue,
-		SourceBefore: source.progress, TargetBefore: target.progress,
-		MissingBefore: source.ledger - target.ledger, SourcePosition: source.position,
+		SourceBefore: source.Progress, TargetBefore: target.Progress,
+		MissingBefore: source.ledger - target.ledger, SourcePosition: source.Position,
 	}
 	limited, cancel := context.WithTimeout(ctx, r.limits.rescue)
 	defer cancel()
@@ -143,7 +141,7 @@ func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.R
 			break
 		}
 		rec.Error = err.Error()
-		r.log.Warn("rescue attempt failed", zap.String("source", source.node), zap.String("target", target.node), zap.Error(err))
+		r.log.Warn("rescue attempt failed", zap.String("source", source.Node), zap.String("target", target.Node), zap.Error(err))
 		if wait.For(limited, rescueRetryPause) != nil {
 			break
 		}
@@ -195,24 +193,10 @@ func coordinatorToTarget(cluster topology.Cluster, r Recovery) string {
 // CallRecovery runs CALL spock.recovery on the coordinator, once; notice is given each line that it says. The source is
 // named by the conninfo that the target reaches it by, since the rows travel from source to target.
 func CallRecovery(ctx context.Context, cluster topology.Cluster, r Recovery, notice func(string)) error {
-	cfg, err := pgx.ParseConfig(cluster.Node(r.Coordinator).DSN())
-	if err != nil {
-		return fmt.Errorf("coordinator %s: %w", r.Coordinator, err)
-	}
-	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice(n.Message) }
-	c, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return fmt.Errorf("connect to coordinator %s: %w", r.Coordinator, err)
-	}
-	defer engine.HangUp(c)
-	_, err = c.Exec(ctx, `CALL spock.recovery(failed_node_name := $1, source_node_name := $2, source_dsn := $3,
-		target_node_name := $4, target_dsn := $5, verb := true)`,
-		pgx.QueryExecModeSimpleProtocol, // a CALL that commits must be on top level
-		r.Failed, r.Source, cluster.LinkDSN(r.Target, r.Source), r.Target, coordinatorToTarget(cluster, r))
-	if err != nil {
-		return fmt.Errorf("CALL spock.recovery on %s: %w", r.Coordinator, err)
-	}
-	return nil
+	return rescue.Call{
+		Coordinator: r.Coordinator, CoordinatorDSN: cluster.Node(r.Coordinator).DSN(), Failed: r.Failed,
+		Source: r.Source, SourceDSN: cluster.LinkDSN(r.Target, r.Source), Target: r.Target, TargetDSN: coordinatorToTarget(cluster, r),
+	}.Do(ctx, func(n *pgconn.Notice) { notice(n.Message) })
 }
 
 // measureAfter reads what the target has now, and what the procedure says it did.

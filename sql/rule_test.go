@@ -92,6 +92,9 @@ func TestFiles(t *testing.T) {
 	if files[0].Name != "00_schema.sql" || files[1].Name != "engine_pglogical.sql" || len(files) < 8 {
 		t.Errorf("files: %v", files[:2])
 	}
+	if want := fmt.Sprintf("spock.recovery_files_version() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT %d'", sql.Version); !strings.Contains(string(files[0].Text), want) {
+		t.Errorf("the files are not of version %d", sql.Version)
+	}
 	if _, err := sql.Files("no such engine"); err == nil {
 		t.Error("an engine without a file has files")
 	}

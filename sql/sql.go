@@ -16,6 +16,9 @@ import (
 //go:embed *.sql
 var embedded embed.FS
 
+// Version is that of the files: what spock.recovery_files_version() returns where they are installed.
+const Version = 2
+
 // File is one SQL file: its name and its text, usable with psql.
 type File struct {
 	Name string

@@ -17,7 +17,7 @@ type crew struct {
 func (s *scene) manage(node string) {
 	c := s.crew[node]
 	if c == nil {
-		c = &crew{manager: &chaos.Manager{Node: s.cluster.Node(node), Period: s.period, Log: s.deps.Log}}
+		c = &crew{manager: &chaos.Manager{Name: node, DSN: s.cluster.Node(node).DSN(), Period: s.period, Log: s.deps.Log}}
 		s.crew[node] = c
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spockchaos/spockchaos/chaos"
+	"github.com/spockchaos/spockchaos/chaos/rescue"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology/engine"
 )
@@ -240,7 +241,7 @@ func (s *scene) nothingLeft(ctx context.Context, e *evidence) error {
 	var found []rundir.Leftover
 	for _, n := range s.survivors() {
 		err := s.on(ctx, n, func(c *pgx.Conn) error {
-			left, err := chaos.Leftovers(ctx, c, s.engine, n, failed)
+			left, err := rescue.Leftovers(ctx, c, s.engine, n, failed)
 			found = append(found, left...)
 			return err
 		})

@@ -55,6 +55,8 @@ type Engine interface {
 	// AddTables puts tables (schema-qualified) into the replication sets: keyed with all
 	// changes, insertOnly with inserts and truncates. To be called on every node.
 	AddTables(ctx context.Context, c *pgx.Conn, keyed, insertOnly []string) error
+	// NodeName is the connected node's name; it fails where the database is no node.
+	NodeName(ctx context.Context, c *pgx.Conn) (string, error)
 	// Subscriptions of the connected node.
 	Subscriptions(ctx context.Context, c *pgx.Conn) ([]Subscription, error)
 	// Disable and Enable the connected subscriber's subscription to a provider, at once.

@@ -119,7 +119,7 @@ func all(ctx context.Context, limit time.Duration, subjects []subject) []Part {
 			says, err := s.look(limited)
 			parts[i] = Part{Subject: s.name, OK: err == nil, Took: time.Since(began), Reason: says}
 			if err != nil {
-				parts[i].Reason = reason(err)
+				parts[i].Reason = Reason(err)
 			}
 		})
 	}

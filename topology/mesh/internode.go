@@ -46,7 +46,7 @@ func reach(ctx context.Context, from, to engine.Member) error {
 		// To's own answer comes second: when it does not answer directly either, the link's failure says more.
 		err = on(ctx, to.DSN, func(c *pgx.Conn) error { return c.QueryRow(ctx, whoQuery).Scan(&there) })
 		if err != nil {
-			return fmt.Errorf("%s answers its peer, but not this machine: %s", to.Name, reason(err))
+			return fmt.Errorf("%s answers its peer, but not this machine: %s", to.Name, Reason(err))
 		}
 		if got != there {
 			return fmt.Errorf("another server than %s answers", to.Name)
@@ -55,7 +55,7 @@ func reach(ctx context.Context, from, to engine.Member) error {
 	})
 	var away unreachableError
 	if errors.As(err, &away) {
-		return fmt.Errorf("%s does not answer this machine: %s", from.Name, reason(err))
+		return fmt.Errorf("%s does not answer this machine: %s", from.Name, Reason(err))
 	}
 	return err
 }

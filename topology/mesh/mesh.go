@@ -31,19 +31,34 @@ const connectLimit = 15 * time.Second
 
 // on runs f on a connection straight to the member's server.
 func on(ctx context.Context, dsn string, f func(*pgx.Conn) error) error {
-	cfg, err := pgx.ParseConfig(dsn)
+	c, err := Connect(ctx, dsn)
 	if err != nil {
 		return err
+	}
+	defer engine.HangUp(c)
+	return f(c)
+}
+
+// Connect connects to a server. Unreachable tells whether an error says that it let nobody in.
+func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
 	}
 	cfg.ConnectTimeout = connectLimit // the conninfo's own is meant for subscriptions
 	connecting, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	c, err := pgx.ConnectConfig(connecting, cfg)
 	if err != nil {
-		return unreachableError{err}
+		return nil, unreachableError{err}
 	}
-	defer engine.HangUp(c)
-	return f(c)
+	return c, nil
+}
+
+// Unreachable says whether an error is that of a server which let nobody in.
+func Unreachable(err error) bool {
+	var away unreachableError
+	return errors.As(err, &away)
 }
 
 // each runs f for every member at once and joins what went wrong, each named by its member.
@@ -66,9 +81,9 @@ type unreachableError struct{ error }
 
 func (e unreachableError) Unwrap() error { return e.error }
 
-// reason is what an error comes to, in one line: what a driver or the system puts around it says nothing to
+// Reason is what an error comes to, in one line: what a driver or the system puts around it says nothing to
 // somebody who knows which node it is about.
-func reason(err error) string {
+func Reason(err error) string {
 	if err == nil {
 		return ""
 	}

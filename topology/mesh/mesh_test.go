@@ -391,7 +391,7 @@ func TestReason(t *testing.T) {
 		"no answer within 15s":                 unreachableError{fmt.Errorf("x: %w", context.DeadlineExceeded)},
 		"answering: context deadline exceeded": fmt.Errorf("answering: %w", context.DeadlineExceeded),
 	} {
-		if got := reason(err); got != want {
+		if got := Reason(err); got != want {
 			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}

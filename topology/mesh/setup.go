@@ -122,7 +122,7 @@ func short(err error) error {
 
 type shortError struct{ error }
 
-func (e shortError) Error() string { return reason(e.error) }
+func (e shortError) Error() string { return Reason(e.error) }
 func (e shortError) Unwrap() error { return e.error }
 
 func (s *setup) wire(ctx context.Context) error {
@@ -247,7 +247,7 @@ func (s *setup) arrive(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		s.note("restarted the subscriptions: %s", reason(err))
+		s.note("restarted the subscriptions: %s", Reason(err))
 		err = each(s.Members, func(m engine.Member) error {
 			return on(ctx, m.DSN, func(c *pgx.Conn) error {
 				for _, p := range s.Members {

@@ -95,6 +95,18 @@ func (e Engine) AddTables(ctx context.Context, c *pgx.Conn, keyed, insertOnly []
 	return add("default_insert_only", insertOnly)
 }
 
+// NodeName is the connected node's name.
+func (e Engine) NodeName(ctx context.Context, c *pgx.Conn) (name string, err error) {
+	err = c.QueryRow(ctx, e.sql(`SELECT n.node_name::text FROM {schema}.local_node l JOIN {schema}.node n USING (node_id)`)).Scan(&name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("database %s is no node of %s", c.Config().Database, e.Name())
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the node's name: %w", err)
+	}
+	return name, nil
+}
+
 // Subscriptions of the connected node.
 func (e Engine) Subscriptions(ctx context.Context, c *pgx.Conn) ([]engine.Subscription, error) {
 	rows, err := c.Query(ctx, e.sql(`SELECT s.subscription_name, s.provider_node, s.status, s.slot_name, {node_origin}
