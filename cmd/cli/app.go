@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spockchaos/spockchaos/chaos"
+	"github.com/spockchaos/spockchaos/chaos/rescue"
 	"github.com/spockchaos/spockchaos/chaos/scenario"
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/cmd/config"
@@ -63,10 +64,16 @@ type App struct {
 	Setup    func(context.Context, mesh.Cluster, func(mesh.Step)) error
 	TestMesh func(context.Context, mesh.Cluster, mesh.Options, func(mesh.Result)) (ok bool, err error)
 
+	// OpenRescue connects to the survivors of a lost node; Manage runs managers until ctx is done.
+	OpenRescue func(context.Context, rescue.Options) (Rescuer, error)
+	Manage     func(context.Context, chaos.Managing) error
+
 	Faults, Workloads, Engines, Topologies []Item
 
 	// Terminal says whether w is a terminal, and how large.
 	Terminal func(w io.Writer) (size func() (width, height int), ok bool)
+	// Interactive says whether somebody can be asked at r.
+	Interactive func(r io.Reader) bool
 	// Notify delivers SIGINT, SIGTERM and SIGHUP until stop is called.
 	Notify func(c chan<- os.Signal) (stop func())
 	// Exit ends the process at once.
@@ -145,7 +152,7 @@ Exit status: 0 pass, 1 findings, 2 could not run, 3 inconclusive.`,
 		return fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())
 	})
 	root.AddCommand(a.runCommand(), a.checkCommand(), a.replayCommand(), a.faultsCommand(), a.workloadsCommand(),
-		a.historyCommand(), a.testRecoveryCommand(), a.generateCommand(), a.setupCommand(), a.testCommand(), a.configCommand(), a.cleanCommand(), a.proxyCommand(), a.versionCommand(), a.watchdogCommand(),
+		a.historyCommand(), a.testRecoveryCommand(), a.recoverCommand(), a.managerCommand(), a.generateCommand(), a.setupCommand(), a.testCommand(), a.configCommand(), a.cleanCommand(), a.proxyCommand(), a.versionCommand(), a.watchdogCommand(),
 		a.dropPacketsCommand())
 	root.SetHelpCommand(helpCommand())
 	return root

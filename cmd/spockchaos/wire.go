@@ -13,6 +13,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/chaos"
 	"github.com/spockchaos/spockchaos/chaos/fault"
+	"github.com/spockchaos/spockchaos/chaos/rescue"
 	"github.com/spockchaos/spockchaos/chaos/scenario"
 	"github.com/spockchaos/spockchaos/checker"
 	"github.com/spockchaos/spockchaos/checker/rundir"
@@ -48,6 +49,7 @@ func app() *cli.App {
 		Executable: executable, Version: version,
 		Run: chaos.Run, Check: checker.Check, CheckRound: checkRound, History: history.DumpJSON, Watchdog: watch,
 		TestRecovery: scenario.Run, Engine: engines.ByName, Setup: mesh.Setup, TestMesh: mesh.Check, Clean: cleanUp, DropPackets: drop.Main,
+		OpenRescue: openRescue, Manage: chaos.Manage,
 		Faults: faults(), Workloads: workloads(),
 		Engines: listEngines(),
 		Topologies: []cli.Item{
@@ -55,7 +57,7 @@ func app() *cli.App {
 			{Name: "docker", Summary: "containers: a network, a container and a volume for each node"},
 			{Name: "compose", Summary: "the containers that docker compose made of a file of generate's"},
 		},
-		Terminal: terminal, Notify: notify, Exit: os.Exit,
+		Terminal: terminal, Interactive: interactive, Notify: notify, Exit: os.Exit,
 	}
 }
 
@@ -116,6 +118,19 @@ func terminal(w io.Writer) (size func() (width, height int), ok bool) {
 		}
 		return width, height
 	}, true
+}
+
+func interactive(r io.Reader) bool {
+	f, isFile := r.(*os.File)
+	return isFile && term.IsTerminal(int(f.Fd()))
+}
+
+func openRescue(ctx context.Context, o rescue.Options) (cli.Rescuer, error) {
+	r, err := rescue.Open(ctx, o)
+	if err != nil {
+		return nil, err // not a Rescuer that holds nil
+	}
+	return r, nil
 }
 
 func notify(c chan<- os.Signal) (stop func()) {

@@ -48,10 +48,12 @@ type Link struct {
 	Addr string `json:"addr"`
 }
 
-// Read reads cluster.json of a run directory.
-func Read(dir string) (File, error) {
+// Read reads cluster.json of a run directory, or the file that is named itself.
+func Read(path string) (File, error) {
 	var f File
-	path := filepath.Join(dir, rundir.ClusterFile)
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		path = filepath.Join(path, rundir.ClusterFile)
+	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return f, err
