@@ -10,6 +10,7 @@ import (
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/server"
 )
 
 // managerCallLimit bounds one call of the manager function. The function itself
@@ -65,7 +66,7 @@ func (m *Manager) call(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, managerCallLimit)
 	defer cancel()
 	if conn == nil {
-		c, err := pgx.Connect(ctx, m.DSN)
+		c, err := connect(ctx, m.DSN)
 		if err != nil {
 			m.Log.Debug("manager: cannot reach its node", zap.String("node", m.Name), zap.Error(err))
 			return nil, err
@@ -86,6 +87,14 @@ func (m *Manager) call(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, error) {
 		}
 	}
 	return conn, err
+}
+
+func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	cfg, err := server.ParseDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, cfg)
 }
 
 // look tells who wants to know where the slot stands now.

@@ -64,7 +64,7 @@ BEGIN
         ('source knows the failed node', (s ->> 'subscribes')::boolean, 'error', coalesce(s ->> 'origin', 'it has no subscription to it')),
         ('target knows the failed node', (t ->> 'subscribes')::boolean, 'error', coalesce(t ->> 'origin', 'it has no subscription to it')),
         ('recovery slot', s ->> 'position' IS NOT NULL AND s ->> 'wal_status' <> 'lost', 'error',
-            coalesce(format('at %s, WAL %s', s ->> 'position', s ->> 'wal_status'), 'does not exist')),
+            CASE WHEN s ->> 'position' IS NULL THEN 'does not exist' ELSE format('at %s, WAL %s', s ->> 'position', s ->> 'wal_status') END),
         ('publications', (s ->> 'publications')::int = 2, 'error', format('%s of 2 on the source', s ->> 'publications')),
         ('free slot', (s ->> 'free_slots')::int > 0, 'error', format('%s on the source', s ->> 'free_slots')),
         ('commit timestamps', t ->> 'timestamps' = 'on', 'warning', format('track_commit_timestamp %s on the target', t ->> 'timestamps')),

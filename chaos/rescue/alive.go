@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/server"
 )
 
 // aliveLimit is how long a node that may be lost is given to answer.
@@ -53,7 +54,7 @@ func (r *Rescue) alive(ctx context.Context) []string {
 
 // dialAlive tries an address from here.
 func (r *Rescue) dialAlive(ctx context.Context, dsn string) (sign string) {
-	cfg, err := pgx.ParseConfig(dsn)
+	cfg, err := server.ParseDSN(dsn)
 	if err != nil {
 		return ""
 	}

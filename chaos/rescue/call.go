@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/server"
 )
 
 // Call is one CALL spock.recovery.
@@ -27,7 +28,7 @@ type Call struct {
 
 // Do makes the call, once; notice is given all that it says.
 func (r Call) Do(ctx context.Context, notice func(*pgconn.Notice)) error {
-	cfg, err := pgx.ParseConfig(r.CoordinatorDSN)
+	cfg, err := server.ParseDSN(r.CoordinatorDSN)
 	if err != nil {
 		return fmt.Errorf("coordinator %s: %w", r.Coordinator, err)
 	}

@@ -90,7 +90,7 @@ func (r *Rescue) Plan(ctx context.Context) (Plan, error) {
 		known = known || s.knows
 	}
 	if !known {
-		return p, &UsageError{fmt.Errorf("no survivor knows a node %s", p.Failed)}
+		return p, &UsageError{fmt.Errorf("no survivor knows a node %s, or has ever heard of it", p.Failed)}
 	}
 	source, targets := r.roles()
 	for _, s := range r.survivors {
@@ -105,6 +105,11 @@ func (r *Rescue) Plan(ctx context.Context) (Plan, error) {
 	r.outsiders(&p)
 	if !r.opts.Fenced {
 		p.Alive = append(p.Alive, r.alive(ctx)...)
+	}
+	for _, s := range r.survivors {
+		if s.subscribes && s.Progress > source.Progress {
+			p.problem("%s has more of %s than %s, up to %s: rescue from it first", s.Name, p.Failed, source.Name, s.Progress)
+		}
 	}
 	if err := r.planTargets(ctx, &p, source, targets); err != nil {
 		return p, err

@@ -49,6 +49,9 @@ type Report struct {
 
 // Run carries a plan out. The error is for what was not even begun, or when ctx is done: calling it all again goes on where this was.
 func (r *Rescue) Run(ctx context.Context, p Plan, report Report) (res Result, err error) {
+	if len(p.Problems) > 0 {
+		return res, &UsageError{errors.New(p.Problems[0])}
+	}
 	began := time.Now()
 	res = Result{Calls: []Outcome{}, Removed: []string{}, Wrong: []string{}, Notes: []string{}}
 	defer func() { res.Seconds = time.Since(began).Seconds() }()
@@ -204,9 +207,11 @@ func (r *Rescue) remove(ctx context.Context, p Plan, res *Result, report Report)
 		}
 	}
 	for _, s := range left {
-		if source.subscribes && s.Progress < source.Progress {
-			res.Wrong = append(res.Wrong, fmt.Sprintf("%s is not removed: %s lacks some of it", p.Failed, s.Name))
-			return nil
+		for _, other := range left {
+			if s.Progress < other.Progress {
+				res.Wrong = append(res.Wrong, fmt.Sprintf("%s is not removed: %s lacks some of what %s has", p.Failed, s.Name, other.Name))
+				return nil
+			}
 		}
 	}
 	for _, s := range left {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/spockchaos/spockchaos/topology/server"
 )
 
 // Node is a server that should be there: the name of its node, and the conninfo by which this machine reaches it.
@@ -17,7 +17,7 @@ func ParseNode(s string) (Node, error) {
 	if !ok || name == "" || dsn == "" || strings.ContainsAny(name, " \t/:@") {
 		return Node{}, fmt.Errorf("%q is not NAME=DSN, as in n2=host=10.0.0.2 dbname=app", mask(s))
 	}
-	if _, err := pgx.ParseConfig(dsn); err != nil {
+	if _, err := server.ParseDSN(dsn); err != nil {
 		return Node{}, fmt.Errorf("%s: %w", name, err) // the driver leaves the password out
 	}
 	return Node{name, dsn}, nil

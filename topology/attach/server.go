@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spockchaos/spockchaos/sql"
 	"github.com/spockchaos/spockchaos/topology/engine"
@@ -28,7 +29,7 @@ type Server struct {
 // StartedQuery is Started of the server that is asked.
 const StartedQuery = `SELECT extract(epoch FROM pg_postmaster_start_time())::text`
 
-// AwayError is a server that let nobody in.
+// AwayError is a server that did not answer.
 type AwayError struct {
 	Node string
 	Err  error
@@ -47,11 +48,8 @@ func Open(ctx context.Context, n Node) (_ *Server, err error) {
 			s.Close()
 		}
 	}()
-	if s.conn, err = mesh.Connect(ctx, n.DSN); err != nil {
-		if mesh.Unreachable(err) {
-			return nil, &AwayError{n.Name, err}
-		}
-		return nil, fmt.Errorf("%s: %w", n.Name, err)
+	if s.conn, err = connect(ctx, n); err != nil {
+		return nil, err
 	}
 	if s.Engine, err = find(ctx, s.conn); err != nil {
 		return nil, fmt.Errorf("%s: %w", n.Name, err)
@@ -67,6 +65,21 @@ func Open(ctx context.Context, n Node) (_ *Server, err error) {
 		return nil, fmt.Errorf("%s: %w", n.Name, err)
 	}
 	return s, nil
+}
+
+// connect says whether a server is away for a while or refuses.
+func connect(ctx context.Context, n Node) (*pgx.Conn, error) {
+	c, err := mesh.Connect(ctx, n.DSN)
+	var said *pgconn.PgError
+	switch {
+	case err == nil:
+		return c, nil
+	case errors.As(err, &said) && said.Code != "57P03": // cannot_connect_now
+		return nil, fmt.Errorf("%s lets nobody in: %s", n.Name, mesh.Reason(err))
+	case mesh.Unreachable(err):
+		return nil, &AwayError{n.Name, err}
+	}
+	return nil, fmt.Errorf("%s: %w", n.Name, err)
 }
 
 // find is the engine that the connected database has. Where it has two, the one of which it is a node counts.
@@ -105,9 +118,9 @@ func find(ctx context.Context, c *pgx.Conn) (engine.Engine, error) {
 // Do runs f on the kept connection, which is made anew if it broke.
 func (s *Server) Do(ctx context.Context, f func(*pgx.Conn) error) error {
 	if s.conn == nil || s.conn.IsClosed() {
-		c, err := mesh.Connect(ctx, s.DSN)
+		c, err := connect(ctx, s.Node)
 		if err != nil {
-			return &AwayError{s.Name, err}
+			return err
 		}
 		s.conn = c
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/server"
 )
 
 // Cluster is nodes that are up, or should be.
@@ -41,7 +42,7 @@ func on(ctx context.Context, dsn string, f func(*pgx.Conn) error) error {
 
 // Connect connects to a server. Unreachable tells whether an error says that it let nobody in.
 func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(dsn)
+	cfg, err := server.ParseDSN(dsn)
 	if err != nil {
 		return nil, err
 	}
