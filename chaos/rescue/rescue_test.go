@@ -58,7 +58,7 @@ func testAlive(b *bed) {
 	// The survivors' addresses alone tell it as well; another password is an answer, too.
 	o := b.options()
 	o.FailedDSN = nil
-	if _, p := b.plan(o); len(p.Alive) < 3 {
+	if _, p := b.plan(o); len(p.Alive) != 4 || slices.ContainsFunc(p.Alive, func(s string) bool { return !strings.HasPrefix(s, "it answers, seen from") }) {
 		b.Errorf("signs of life, by the survivors' addresses: %q", p.Alive)
 	}
 	for _, n := range survivorNames {
@@ -251,6 +251,7 @@ func testWrongUse(b *bed) {
 	b.lag("n3")
 	b.lose()
 	b.exec("n4", `CREATE OR REPLACE FUNCTION spock.recovery_files_version() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'`)
+	b.exec("n2", `CREATE DATABASE plain`)
 	before := b.state()
 	nowhere := "host=127.0.0.1 port=1 user=x dbname=x"
 	for says, change := range map[string]func(*Options){
@@ -259,8 +260,8 @@ func testWrongUse(b *bed) {
 		"n2: its DSN leads to node n3":           func(o *Options) { o.Survivors[0].DSN = o.Survivors[1].DSN },
 		"n3 does not answer: connection refused": func(o *Options) { o.Survivors[1].DSN = nowhere; o.Maybe["n3"] = true },
 		"n9 does not answer: connection refused": func(o *Options) { o.Survivors = append(o.Survivors, attach.Node{Name: "n9", DSN: nowhere}) },
-		"n2: database template1 is no node of ": func(o *Options) {
-			o.Survivors[0].DSN = strings.Replace(o.Survivors[0].DSN, "dbname=chaos", "dbname=template1", 1)
+		"n2: database plain is no node of ": func(o *Options) {
+			o.Survivors[0].DSN = strings.Replace(o.Survivors[0].DSN, "dbname=chaos", "dbname=plain", 1)
 		},
 		`n2 lets nobody in: database "nix" does not exist`: func(o *Options) {
 			o.Survivors[0].DSN = strings.Replace(o.Survivors[0].DSN, "dbname=chaos", "dbname=nix", 1)
