@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,6 +141,7 @@ func (t *teller) tell(a Advance) {
 		t.silent = ""
 		t.log.Info("advances again", fields...)
 	}
+	a.HeldBy, _, _ = strings.Cut(a.HeldBy, "\n") // libpq goes on with advice
 	moved := a.Position != t.at
 	t.at = a.Position
 	if moved || a.HeldBy == "" {

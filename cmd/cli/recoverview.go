@@ -51,13 +51,13 @@ func (v view) plan(p rescue.Plan) error {
 		fmt.Fprintf(&b, "  %d. remove %s from %s\n", n+1, p.Failed, strings.Join(p.Remove, ", "))
 	}
 	for _, text := range p.Notes {
-		fmt.Fprintf(&b, "  ! %s\n", oneLine(text))
+		fmt.Fprintf(&b, "  ! %s\n", flat(text))
 	}
 	for _, text := range p.Problems {
-		fmt.Fprintf(&b, "  ✗ %s\n", oneLine(text))
+		fmt.Fprintf(&b, "  ✗ %s\n", flat(text))
 	}
 	for _, text := range p.Alive {
-		fmt.Fprintf(&b, "  ✗ %s may still live: %s\n", p.Failed, oneLine(text))
+		fmt.Fprintf(&b, "  ✗ %s may still live: %s\n", p.Failed, flat(text))
 	}
 	return v.print("%s", b.String())
 }
@@ -79,7 +79,7 @@ func survivorLine(p rescue.Plan, s rescue.Survivor) string {
 		parts = append(parts, fmt.Sprintf("recovery slot at %s of its own WAL, %s, %d bytes kept", s.Position, s.SlotStatus, s.RetainedBytes))
 	}
 	if s.HeldBy != "" {
-		parts = append(parts, "held by "+oneLine(s.HeldBy))
+		parts = append(parts, "held by "+brief(s.HeldBy))
 	}
 	if s.Unfinished {
 		parts = append(parts, "its rescue was interrupted")
@@ -89,6 +89,19 @@ func survivorLine(p rescue.Plan, s rescue.Survivor) string {
 		line += "  (source)"
 	}
 	return line
+}
+
+// flat is a text of ours on one line, however long.
+func flat(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// brief is the beginning of what may be long.
+func brief(s string) string {
+	const most = 60
+	s, _, _ = strings.Cut(s, "\n")
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return s
 }
 
 func missing(m *rescue.Missing) string {
@@ -132,12 +145,12 @@ func seconds(s float64) string {
 // result prints how it ended.
 func (v view) result(p rescue.Plan, res rescue.Result) error {
 	for _, text := range res.Notes {
-		if err := v.print("! %s\n", oneLine(text)); err != nil {
+		if err := v.print("! %s\n", flat(text)); err != nil {
 			return err
 		}
 	}
 	for _, text := range res.Wrong {
-		if err := v.print("✗ %s\n", oneLine(text)); err != nil {
+		if err := v.print("✗ %s\n", flat(text)); err != nil {
 			return err
 		}
 	}
@@ -145,6 +158,9 @@ func (v view) result(p rescue.Plan, res rescue.Result) error {
 		return v.end("failed", p, &res, "not rescued: calling it again goes on where it was")
 	}
 	says := fmt.Sprintf("rescued in %s", seconds(res.Seconds))
+	if len(res.Calls) == 0 {
+		says = fmt.Sprintf("done in %s", seconds(res.Seconds))
+	}
 	if len(res.Removed) > 0 {
 		says += fmt.Sprintf("; %s is gone from %s", p.Failed, strings.Join(res.Removed, ", "))
 	}
