@@ -79,7 +79,10 @@ func testAlive(b *bed) {
 	if len(p.Alive) != 1 || !strings.Contains(p.Alive[0], "says nothing") {
 		b.Errorf("signs of life, while it is stopped: %q", p.Alive)
 	}
-	// Its operator knows better.
+	// Its operator knows better: cut off in both directions it can do nothing.
+	for _, n := range survivorNames {
+		b.refuse("n1", n)
+	}
 	o = b.options()
 	o.Fenced = true
 	p, res := b.rescue(o)
