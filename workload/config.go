@@ -15,24 +15,30 @@ const (
 	Register = "register"
 	Counter  = "counter"
 	Bank     = "bank"
+	// Conflicts is written by sessions of every node. It runs only if it is named.
+	Conflicts = "conflicts"
 )
 
 // Description is one workload's line in a list.
-type Description struct{ Name, Text string }
+type Description struct {
+	Name, Text string
+	OptIn      bool // not among those that run when none is named
+}
 
 // Descriptions lists the workloads that there are.
 func Descriptions() []Description {
 	return []Description{
-		{Ledger, "unique rows per session, numbered; rows of a table without any key"},
-		{Register, "inserts, updates, deletes and key changes of wide rows, each owned by one session"},
-		{Counter, "increments of counters that the sessions of a node share"},
-		{Bank, "transfers between 2 to 6 accounts of a node, with a constant total"},
+		{Name: Ledger, Text: "unique rows per session, numbered; rows of a table without any key"},
+		{Name: Register, Text: "inserts, updates, deletes and key changes of wide rows, each owned by one session"},
+		{Name: Counter, Text: "increments of counters that the sessions of a node share"},
+		{Name: Bank, Text: "transfers between 2 to 6 accounts of a node, with a constant total"},
+		{Name: Conflicts, Text: "writes of the same keys on all nodes, where the last update wins; only if it is named", OptIn: true},
 	}
 }
 
 // Config is how much is written and what.
 type Config struct {
-	Workloads []string // names; none means all
+	Workloads []string // names; none means all but those that are opt-in
 	Sessions  int      // over all nodes; 0 means 4 for each node
 	Rate      float64  // operations a second over all sessions; 0 is no cap
 
@@ -59,7 +65,9 @@ const sessionsPerNode = 4
 func (c Config) withDefaults() Config {
 	if len(c.Workloads) == 0 {
 		for _, d := range Descriptions() {
-			c.Workloads = append(c.Workloads, d.Name)
+			if !d.OptIn {
+				c.Workloads = append(c.Workloads, d.Name)
+			}
 		}
 	}
 	setDefault(&c.LargeRows, 10_000)
@@ -114,7 +122,8 @@ const (
 
 // Describe lays the sessions out over nodes: about two thirds on the first, the others
 // evenly, at least two each. The first node has every workload; to make that so there
-// are at least len(workloads) + 2·(len(nodes)−1) sessions, whatever cfg.Sessions is.
+// are at least len(workloads) + 2·(len(nodes)−1) sessions, whatever cfg.Sessions is. Conflicts, if it
+// is among the workloads, has one session or more on every node.
 func Describe(seed uint64, nodes []string, cfg Config) history.Workload {
 	cfg = cfg.withDefaults()
 	w := history.Workload{Seed: seed}
@@ -141,8 +150,15 @@ func Describe(seed uint64, nodes []string, cfg Config) history.Workload {
 		add(nodes[0], cfg.Workloads[i%len(cfg.Workloads)])
 	}
 	turn := 0 // goes on from node to node, so that between them they have every workload
+	if slices.Contains(cfg.Workloads, Conflicts) {
+		w.Conflict = &history.ConflictKeys{Hot: hotKeys}
+	}
 	for _, node := range nodes[1:] {
-		for range each {
+		for i := range each {
+			if w.Conflict != nil && i == 0 {
+				add(node, Conflicts)
+				continue
+			}
 			add(node, cfg.Workloads[turn%len(cfg.Workloads)])
 			turn++
 		}

@@ -47,6 +47,8 @@ func newKind(s history.Session, w history.Workload, cfg Config) (kind, error) {
 			return nil, fmt.Errorf("session %d: node %s has fewer than two accounts", s.ID, s.Node)
 		}
 		return &bank{pool: pool}, nil
+	case Conflicts:
+		return &conflicts{}, nil
 	}
 	return nil, fmt.Errorf("session %d: no workload is called %q", s.ID, s.Workload)
 }

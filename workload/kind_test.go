@@ -20,10 +20,11 @@ type model struct {
 	accounts  map[int64]int64
 	events    map[[3]int64]int // session, n, seq to how often
 	bulk      map[[2]int64]int64
+	versions  map[[3]int64]int64 // session, n, key to value
 }
 
 func newModel() *model {
-	return &model{map[int64][3]int64{}, map[int64]int64{}, map[int64]int64{}, map[int64]int64{}, map[[3]int64]int{}, map[[2]int64]int64{}}
+	return &model{map[int64][3]int64{}, map[int64]int64{}, map[int64]int64{}, map[int64]int64{}, map[[3]int64]int{}, map[[2]int64]int64{}, map[[3]int64]int64{}}
 }
 
 func (m *model) effects(seed uint64, session int, n int64, effects []history.Effect) {
@@ -55,6 +56,8 @@ func (m *model) effects(seed uint64, session int, n int64, effects []history.Eff
 			m.bulk[[2]int64{s, n}] = e.Value
 		case history.BulkDelete:
 			delete(m.bulk, [2]int64{s, e.Key})
+		case history.ConflictPut:
+			m.versions[[3]int64{s, n, e.Key}] = e.Value
 		}
 	}
 }
@@ -125,6 +128,11 @@ func (m *model) statements(t *rapid.T, p *plan) {
 		case stBulkDelete:
 			rows = m.bulk[[2]int64{v[0], v[1]}]
 			delete(m.bulk, [2]int64{v[0], v[1]})
+		case stConflictPut:
+			if _, ok := m.versions[[3]int64{v[1], v[2], v[0]}]; ok {
+				t.Fatalf("key %d twice in a transaction", v[0])
+			}
+			m.versions[[3]int64{v[1], v[2], v[0]}] = v[3]
 		default:
 			t.Fatalf("statement %d in a plan", s.st)
 		}
@@ -135,7 +143,7 @@ func (m *model) statements(t *rapid.T, p *plan) {
 }
 
 func (m *model) clone() *model {
-	return &model{clone(m.registers), clone(m.pads), clone(m.counters), clone(m.accounts), clone(m.events), clone(m.bulk)}
+	return &model{clone(m.registers), clone(m.pads), clone(m.counters), clone(m.accounts), clone(m.events), clone(m.bulk), clone(m.versions)}
 }
 
 func clone[K comparable, V any](m map[K]V) map[K]V {
@@ -162,7 +170,7 @@ func equal[K, V comparable](a, b map[K]V) bool {
 
 func (m *model) equal(o *model) bool {
 	return equal(m.registers, o.registers) && equal(m.pads, o.pads) && equal(m.counters, o.counters) &&
-		equal(m.accounts, o.accounts) && equal(m.events, o.events) && equal(m.bulk, o.bulk)
+		equal(m.accounts, o.accounts) && equal(m.events, o.events) && equal(m.bulk, o.bulk) && equal(m.versions, o.versions)
 }
 
 // Whatever is committed and what is not: the effects say what the statements do, and
@@ -170,7 +178,7 @@ func (m *model) equal(o *model) bool {
 func TestKindsDrawConsistentTransactions(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
-		name := rapid.SampledFrom([]string{Ledger, Register, Counter, Bank}).Draw(t, "workload")
+		name := rapid.SampledFrom([]string{Ledger, Register, Counter, Bank, Conflicts}).Draw(t, "workload")
 		failures := rapid.IntRange(0, 100).Draw(t, "failures in a hundred")
 		w := Describe(seed, []string{"n1"}, Config{})
 		d := history.Session{ID: 7, Node: "n1", Workload: name}
@@ -231,7 +239,7 @@ func TestKindsCoverEveryEffect(t *testing.T) {
 	w := Describe(1, []string{"n1"}, Config{})
 	seen := map[history.EffectKind]int{}
 	longest, broken, held := 0, 0, 0
-	for _, name := range []string{Ledger, Register, Counter, Bank} {
+	for _, name := range []string{Ledger, Register, Counter, Bank, Conflicts} {
 		var runs [2][]history.Effect
 		for i := range runs {
 			k, err := newKind(history.Session{ID: 3, Node: "n1", Workload: name}, w, Config{}.withDefaults())
@@ -262,12 +270,12 @@ func TestKindsCoverEveryEffect(t *testing.T) {
 			t.Fatalf("%s: two runs with one seed differ", name)
 		}
 	}
-	for k := history.EventInsert; k <= history.BulkDelete; k++ {
+	for k := history.EventInsert; k <= history.ConflictPut; k++ {
 		if seen[k] == 0 {
 			t.Errorf("no %v was drawn", k)
 		}
 	}
-	if longest != maxChanges+1 || broken == 0 || held != 4*2*3 {
+	if longest != maxChanges+1 || broken == 0 || held != 5*2*3 {
 		t.Errorf("longest %d, broken %d, held %d", longest, broken, held)
 	}
 }
@@ -285,6 +293,8 @@ func TestDescribe(t *testing.T) {
 		{nodes, Config{Sessions: 4, Workloads: []string{Bank}}, 1, 5},
 		{nodes[:1], Config{Sessions: 12, Workloads: []string{Ledger}}, 12, 12},
 		{[]string{"n1", "n2", "n3", "n4", "n5"}, Config{}, 12, 20},
+		{nodes, Config{Workloads: []string{Ledger, Register, Counter, Bank, Conflicts}}, 8, 12},
+		{nodes, Config{Workloads: []string{Conflicts}, Sessions: 1}, 1, 5},
 	} {
 		w := Describe(5, tc.nodes, tc.cfg)
 		count := map[string]int{}
@@ -304,6 +314,10 @@ func TestDescribe(t *testing.T) {
 		for _, n := range tc.nodes[1:] {
 			if count[n] < 2 {
 				t.Errorf("%+v: %d sessions on %s", tc.cfg, count[n], n)
+			}
+			writes := slices.ContainsFunc(w.Sessions, func(s history.Session) bool { return s.Node == n && s.Workload == Conflicts })
+			if chosen := slices.Contains(tc.cfg.Workloads, Conflicts); writes != chosen || (w.Conflict != nil) != chosen {
+				t.Errorf("%+v: conflicts on %s: %t, keys %v", tc.cfg, n, writes, w.Conflict)
 			}
 		}
 		if len(w.Pools) != len(tc.nodes) || w.Pools[len(w.Pools)-1].FirstAccount != int64(len(tc.nodes))*1_000_000 {

@@ -27,6 +27,7 @@ func TestOnServer(t *testing.T) {
 		{"RunUndisturbed", testRunUndisturbed},
 		{"RunUnderFaults", testRunUnderFaults},
 		{"RunOverCrashes", testRunOverCrashes},
+		{"ConflictsSayWhatTheyOverwrote", testConflictsSayWhatTheyOverwrote},
 		{"Fence", testFence},
 		{"UnansweredCommitsAreResolved", testUnansweredCommitsAreResolved},
 		{"RunEndsWhileNodeIsGone", testRunEndsWhileNodeIsGone},
@@ -132,9 +133,9 @@ func verify(t *testing.T, s *server, w history.Workload, r *running) (total Coun
 		}
 	}
 	if !got.equal(want) {
-		t.Errorf("tables are not what the committed transactions wrote: registers %t, pads %t, counters %t, accounts %t, events %t, bulk %t",
+		t.Errorf("tables are not what the committed transactions wrote: registers %t, pads %t, counters %t, accounts %t, events %t, bulk %t, versions %t",
 			equal(got.registers, want.registers), equal(got.pads, want.pads), equal(got.counters, want.counters),
-			equal(got.accounts, want.accounts), equal(got.events, want.events), equal(got.bulk, want.bulk))
+			equal(got.accounts, want.accounts), equal(got.events, want.events), equal(got.bulk, want.bulk), equal(got.versions, want.versions))
 	}
 	for _, e := range r.logs.All() { // what a session knew of its rows was wrong
 		t.Errorf("%s %v", e.Message, e.ContextMap())
@@ -165,6 +166,7 @@ func readTables(t *testing.T, c *pgx.Conn) *model {
 	read("select id, balance from chaos.account", []any{&a, &b}, func() { m.accounts[a] = b })
 	read("select session, n, seq from chaos.event", []any{&a, &b, &d}, func() { m.events[[3]int64{a, b, d}]++ })
 	read("select session, n, count(*) from chaos.bulk group by 1, 2", []any{&a, &b, &d}, func() { m.bulk[[2]int64{a, b}] = d })
+	read("select session, n, key, value from chaos.version", []any{&a, &b, &d, &e}, func() { m.versions[[3]int64{a, b, d}] = e })
 	return m
 }
 
@@ -193,6 +195,30 @@ func testRunUndisturbed(t *testing.T, s *server) {
 	}
 	if l := r.stats.Snapshot().Latency; l.P50 <= 0 || l.Max < l.P99 {
 		t.Errorf("latency %+v", l)
+	}
+}
+
+// On one node every write but a key's last was overwritten by exactly one other, which says so; and the last is the row's.
+func testConflictsSayWhatTheyOverwrote(t *testing.T, s *server) {
+	cfg := Config{Sessions: 6, Workloads: []string{Conflicts}}
+	w := Describe(11, []string{"n1"}, cfg)
+	setup(t, s, w)
+	r := s.run(w, cfg)
+	await(t, "2000 operations", func() bool { return r.stats.Snapshot().OK > 2000 })
+	r.stop()
+	if total := verify(t, s, w, r); total.Fail > 0 {
+		t.Errorf("%+v without any fault", total)
+	}
+	var writes, keys, wrong int
+	err := s.connect().QueryRow(context.Background(), `with w as (
+		select session, n, key, value, prev_session, prev_n from chaos.version
+		union all select 0, $1::bigint, i, 0, 0, 0 from generate_series(1, $2::bigint) i), -- what was there at first
+	next as (select a.*, (select count(*) from w b where b.key = a.key and b.prev_session = a.session and b.prev_n = a.n) as times from w a)
+	select (select count(*) from w), (select count(*) from chaos.conflict),
+	       (select count(*) from next full join chaos.conflict c using (key, session, n, value, prev_session, prev_n)
+	         where next.times is distinct from (c.key is null)::int)`, history.InitialWrite, w.Conflict.Hot).Scan(&writes, &keys, &wrong)
+	if err != nil || wrong > 0 || keys < 100 || writes < 3*keys {
+		t.Errorf("%d writes of %d keys, %d not in their chain: %v", writes, keys, wrong, err)
 	}
 }
 

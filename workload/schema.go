@@ -16,7 +16,7 @@ var schemaSQL string
 // Tables lists the workload's tables, schema-qualified: those with a primary key, and
 // those without any, of which only inserts can be replicated.
 func Tables() (keyed, insertOnly []string) {
-	return []string{"chaos.ledger", "chaos.bulk", "chaos.register", "chaos.counter", "chaos.account"},
+	return []string{"chaos.ledger", "chaos.bulk", "chaos.register", "chaos.counter", "chaos.account", "chaos.conflict", "chaos.version"},
 		[]string{"chaos.event"}
 }
 
@@ -37,6 +37,13 @@ func Setup(ctx context.Context, c *pgx.Conn, w history.Workload) error {
 				select $1::bigint + i, $3::bigint from generate_series(0, $2::int - 1) i on conflict do nothing`,
 				p.FirstAccount, p.Accounts, p.InitialBalance); err != nil {
 				return fmt.Errorf("create the accounts of %s: %w", p.Node, err)
+			}
+		}
+		if w.Conflict != nil {
+			if _, err := tx.Exec(ctx, `insert into chaos.conflict (key, session, n, value, prev_session, prev_n)
+				select i, 0, $2::bigint, 0, 0, 0 from generate_series(1, $1::bigint) i on conflict do nothing`,
+				w.Conflict.Hot, history.InitialWrite); err != nil {
+				return fmt.Errorf("create the first conflict rows: %w", err)
 			}
 		}
 		return nil

@@ -43,3 +43,25 @@ create table if not exists chaos.account (
     id      bigint primary key,
     balance bigint not null
 );
+
+-- Keys that sessions of all nodes write. A row also says which write (session, n) it overwrote where it was written;
+-- session 0 with n 0: there was no row.
+create table if not exists chaos.conflict (
+    key          bigint primary key,
+    session      int    not null,
+    n            bigint not null,
+    value        bigint not null,
+    prev_session int    not null,
+    prev_n       bigint not null
+);
+
+-- Every write of a conflict key, with the same columns, in the same transaction. Never changed or deleted: here nothing is in conflict.
+create table if not exists chaos.version (
+    session      int    not null,
+    n            bigint not null,
+    key          bigint not null,
+    value        bigint not null,
+    prev_session int    not null,
+    prev_n       bigint not null,
+    primary key (session, n, key)
+);

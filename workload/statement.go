@@ -19,6 +19,7 @@ const (
 	stBulkDelete
 	stHasMarker
 	stKeys
+	stConflictPut
 	statements // how many there are
 )
 
@@ -65,6 +66,13 @@ func (s statement) sql() (text string, params []uint32) {
 		return `select n from chaos.ledger where session = $1 and n = $2`, []uint32{oidInt4, oidInt8}
 	case stKeys:
 		return `select key from chaos.register where key between $1 and $2`, []uint32{oidInt8, oidInt8}
+	case stConflictPut: // "on conflict" locks the row it meets, so what it returns is what it overwrote
+		return `with put as (
+			insert into chaos.conflict as c (key, session, n, value, prev_session, prev_n) values ($1, $2, $3, $4, 0, 0)
+			on conflict (key) do update set session = excluded.session, n = excluded.n, value = excluded.value, prev_session = c.session, prev_n = c.n
+			returning key, session, n, value, prev_session, prev_n)
+			insert into chaos.version (key, session, n, value, prev_session, prev_n) select * from put`,
+			[]uint32{oidInt8, oidInt4, oidInt8, oidInt8}
 	}
 	return "", nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,10 @@ const (
 )
 
 // Item is something that can be named on the command line.
-type Item struct{ Name, Summary string }
+type Item struct {
+	Name, Summary string
+	OptIn         bool // "all" does not mean it
+}
 
 // App is the program with what it needs from outside.
 type App struct {
@@ -199,6 +203,7 @@ func (a *App) names() config.Names {
 	return config.Names{
 		Faults: itemNames(a.Faults), Workloads: itemNames(a.Workloads),
 		Engines: itemNames(a.Engines), Topologies: itemNames(a.Topologies),
+		OptIn: itemNames(slices.DeleteFunc(slices.Concat(a.Faults, a.Workloads), func(it Item) bool { return !it.OptIn })),
 	}
 }
 

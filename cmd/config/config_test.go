@@ -47,6 +47,29 @@ func TestResolveNames(t *testing.T) {
 	}
 }
 
+// A name that is opt-in is known, and is taken only when it is named.
+func TestOptInNames(t *testing.T) {
+	known := []string{"ledger", "clash", "bank"}
+	for _, c := range []struct{ in, want string }{
+		{"all", "ledger bank"}, {"clash", "clash"}, {"all,clash", "ledger clash bank"}, {"clash,all", "ledger clash bank"}, {"bank,clash", "clash bank"},
+	} {
+		if got, err := ResolveNames(c.in, "workload", known, false, "clash"); err != nil || strings.Join(got, " ") != c.want {
+			t.Errorf("%q: got %q, %v; want %q", c.in, got, err, c.want)
+		}
+	}
+	if got, err := ResolveNames("-bank", "workload", known, true, "clash"); err != nil || strings.Join(got, " ") != "ledger" {
+		t.Errorf("-bank: %q, %v", got, err)
+	}
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	s := New(fs, Names{Workloads: known, OptIn: []string{"clash"}, Faults: []string{"kill"}, Engines: []string{"auto"}, Topologies: []string{"local"}})
+	if f := fs.Lookup("workload"); f.DefValue != "all" || strings.Join(s.Workloads, " ") != "ledger bank" {
+		t.Errorf("default %q: %q", f.DefValue, s.Workloads)
+	}
+	if err := fs.Parse([]string{"--workload", "all,clash"}); err != nil || fs.Lookup("workload").Value.String() != "ledger,clash,bank" {
+		t.Errorf("%q, %v", fs.Lookup("workload").Value, err)
+	}
+}
+
 func TestLoudness(t *testing.T) {
 	for _, c := range []struct {
 		args, env      []string

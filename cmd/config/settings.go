@@ -12,6 +12,7 @@ type Names struct {
 	Workloads  []string
 	Engines    []string
 	Topologies []string
+	OptIn      []string // those of the above that "all" does not mean
 }
 
 // Settings is what a user may set, each under its flag's name.
@@ -110,10 +111,10 @@ func (s *Set) options(names Names) []option {
 		{"volume-size", "", newSize(&s.VolumeSize, minVolume, maxVolume), "size of each node's volume with --topology docker, in memory, as in 1GB (default: on disk, no limit)"},
 		{"compose-file", "", newText(&s.ComposeFile, "file"), "with --topology compose, the file that generate wrote and compose brought up"},
 		{"allow-user-tables", "", newBool(&s.AllowUserTables), "with --topology compose, take databases that hold tables of somebody else's, and break their nodes"},
-		{"workload", "", newNames(&s.Workloads, "workload", names.Workloads, false), "workloads to run together: a,b or all"},
+		{"workload", "", newNames(&s.Workloads, "workload", names.Workloads, false, names.OptIn...), "workloads to run together: a,b, or all, which leaves out those that are opt-in"},
 		{"sessions", "", newInt(&s.Sessions, 8, minSessions, maxSessions), "how many clients write at the same time"},
 		{"rate", "", newFloat(&s.Rate, defaultRate, 0, maxRate), "most transactions a second over all sessions, 0 for no cap"},
-		{"faults", "", newNames(&s.Faults, "fault", names.Faults, true), "faults that may be drawn: a,b or all; -a leaves one out"},
+		{"faults", "", newNames(&s.Faults, "fault", names.Faults, true, names.OptIn...), "faults that may be drawn: a,b or all; -a leaves one out"},
 		{"chaos", "", newDuration(&s.Chaos, 20*time.Second, minChaos, maxChaos, true), "length of the chaos of a round; a plain number is seconds"},
 		{"rounds", "", newEnum(&s.Rounds, "fresh", []string{"fresh"}), "what each round starts on: fresh (a new copy of the wired cluster)"},
 		{"recovery-sql", "", newText(&s.RecoverySQL, "file"), "a file loaded after the built-in procedures, to try a change to them"},

@@ -318,15 +318,22 @@ type nameValue struct {
 	what  string
 	known []string
 	minus bool // "-name" leaves one out
+	optIn []string
 }
 
-func newNames(p *[]string, what string, known []string, minus bool) *nameValue {
-	*p = slices.Clone(known)
-	return &nameValue{p, what, known, minus}
+func newNames(p *[]string, what string, known []string, minus bool, optIn ...string) *nameValue {
+	v := &nameValue{p, what, known, minus, optIn}
+	*p = v.usual()
+	return v
+}
+
+// usual are the names that "all" stands for.
+func (v *nameValue) usual() []string {
+	return slices.DeleteFunc(slices.Clone(v.known), func(k string) bool { return contains(v.optIn, k) })
 }
 
 func (v *nameValue) Set(s string) error {
-	list, err := ResolveNames(s, v.what, v.known, v.minus)
+	list, err := ResolveNames(s, v.what, v.known, v.minus, v.optIn...)
 	if err != nil {
 		return err
 	}
@@ -336,7 +343,7 @@ func (v *nameValue) Set(s string) error {
 
 // String is "all" or the names with commas: it is also what help shows as the default.
 func (v *nameValue) String() string {
-	if slices.Equal(*v.p, v.known) {
+	if slices.Equal(*v.p, v.usual()) {
 		return "all"
 	}
 	return strings.Join(*v.p, ",")
@@ -346,9 +353,9 @@ func (v *nameValue) kind() kind   { return kindList }
 func (v *nameValue) plain() any   { return slices.Clone(*v.p) }
 
 // ResolveNames reads a list of names with commas into names out of known, in
-// known's order. "all" is every name. With minus allowed, "-name" leaves one out
+// known's order. "all" is every name but those in optIn. With minus allowed, "-name" leaves one out
 // of those named, or of all when nothing is named.
-func ResolveNames(s, what string, known []string, minus bool) ([]string, error) {
+func ResolveNames(s, what string, known []string, minus bool, optIn ...string) ([]string, error) {
 	in, out := map[string]bool{}, map[string]bool{}
 	named := false
 	for word := range strings.SplitSeq(s, ",") {
@@ -363,7 +370,7 @@ func ResolveNames(s, what string, known []string, minus bool) ([]string, error) 
 		case name == "all" && !leave:
 			named = true
 			for _, k := range known {
-				in[k] = true
+				in[k] = in[k] || !contains(optIn, k)
 			}
 		case !contains(known, name):
 			return nil, fmt.Errorf("names no %s %q%s; `spockchaos %ss` lists them", what, name, nearest(name, known), what)
@@ -375,7 +382,7 @@ func ResolveNames(s, what string, known []string, minus bool) ([]string, error) 
 	}
 	var list []string
 	for _, k := range known {
-		if (in[k] || !named) && !out[k] {
+		if (in[k] || !named && !contains(optIn, k)) && !out[k] {
 			list = append(list, k)
 		}
 	}

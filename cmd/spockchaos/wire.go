@@ -101,7 +101,7 @@ func faults() []cli.Item {
 func workloads() []cli.Item {
 	var items []cli.Item
 	for _, k := range workload.Descriptions() {
-		items = append(items, cli.Item{Name: k.Name, Summary: k.Text})
+		items = append(items, cli.Item{Name: k.Name, Summary: k.Text, OptIn: k.OptIn})
 	}
 	return items
 }

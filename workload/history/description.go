@@ -7,6 +7,8 @@ type Workload struct {
 	Seed     uint64    `json:"seed"`
 	Sessions []Session `json:"sessions"`
 	Pools    []Pool    `json:"pools"`
+	// Conflict is set if some sessions write the keys of table conflict.
+	Conflict *ConflictKeys `json:"conflict,omitempty"`
 }
 
 // Session is one serial client. A session never overlaps with itself: before it
@@ -29,3 +31,13 @@ type Pool struct {
 	Accounts       int    `json:"accounts"`
 	InitialBalance int64  `json:"initial_balance"` // of every account; counters start at 0
 }
+
+// ConflictKeys says what table conflict holds at first: a row for each key from 1 to Hot, as if write
+// InitialWrite of session 0 had made it, with value 0. Other keys begin without a row. In tables
+// conflict and version, session 0 with n 0 stands for "there was no row".
+type ConflictKeys struct {
+	Hot int64 `json:"hot"`
+}
+
+// InitialWrite is the n of the writes, of session 0, that stand for what was there at first.
+const InitialWrite = 1

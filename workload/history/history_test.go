@@ -28,7 +28,7 @@ func drawOps(t *rapid.T) []Op {
 		op := Op{N: int64(i + 1), InvokedAt: now}
 		for range rapid.IntRange(0, 6).Draw(t, "effects") {
 			op.Effects = append(op.Effects, Effect{
-				Kind:  EffectKind(rapid.IntRange(int(EventInsert), int(BulkDelete)).Draw(t, "kind")),
+				Kind:  EffectKind(rapid.IntRange(int(EventInsert), int(ConflictPut)).Draw(t, "kind")),
 				Key:   rapid.Int64().Draw(t, "key"),
 				Key2:  rapid.Int64().Draw(t, "key2"),
 				Value: rapid.Int64().Draw(t, "value"),

@@ -21,8 +21,10 @@ func (k EffectKind) String() string {
 		return "bulk_insert"
 	case BulkDelete:
 		return "bulk_delete"
+	case ConflictPut:
+		return "conflict_put"
 	}
 	return "unknown"
 }
 
-func (k EffectKind) valid() bool { return k >= EventInsert && k <= BulkDelete }
+func (k EffectKind) valid() bool { return k >= EventInsert && k <= ConflictPut }

@@ -48,6 +48,9 @@ const (
 	BulkInsert
 	// BulkDelete deletes the bulk rows that the session's transaction number Key inserted.
 	BulkDelete
+	// ConflictPut sets conflict Key, which sessions of every node write, to Value, whether the node
+	// that it is sent to has a row there or not; and inserts a version row that says what it overwrote.
+	ConflictPut
 )
 
 // Effect is one change. Unused fields are 0.
@@ -59,7 +62,8 @@ type Effect struct {
 }
 
 // Every register that a RegisterInsert, RegisterUpdate or RegisterRekey writes
-// also gets session and n of the transaction that wrote it last.
+// also gets session and n of the transaction that wrote it last. So does every
+// conflict, with those of the write that it overwrote (see ConflictKeys).
 
 // Header opens a history file.
 type Header struct {
