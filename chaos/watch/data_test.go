@@ -41,6 +41,9 @@ func fill(t testing.TB, c *pgx.Conn, order string) {
 	}
 	exec1(t, c, `INSERT INTO chaos.counter SELECT k, k * k FROM generate_series(1, 4) k ORDER BY k `+order)
 	exec1(t, c, `INSERT INTO chaos.account SELECT k, 50 FROM generate_series(1, 4) k ORDER BY k `+order)
+	exec1(t, c, `INSERT INTO chaos.conflict SELECT k, 0, 1, 0, 0, 0 FROM generate_series(1, 2) k ORDER BY k `+order)
+	exec1(t, c, `UPDATE chaos.conflict SET session = 4, n = 7, value = 70, prev_n = 1 WHERE key = 2; INSERT INTO chaos.conflict VALUES (1000, 4, 7, 71, 0, 0);
+		INSERT INTO chaos.version VALUES (4, 7, 1000, 71, 0, 0), (4, 7, 2, 70, 0, 1)`) // one transaction
 }
 
 func readRows(t testing.TB, path, table string) [][]int64 {
@@ -71,6 +74,13 @@ func testSnapshot(t *testing.T, s *server) {
 	if err := Snapshot(t.Context(), c, dir); err != nil {
 		t.Fatal(err)
 	}
+	var at int64
+	if err := c.QueryRow(t.Context(), `SELECT (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint FROM chaos.conflict WHERE key = 1000`).Scan(&at); err != nil {
+		t.Fatal(err)
+	}
+	if off := time.Since(time.UnixMicro(at)); off < 0 || off > time.Minute {
+		t.Errorf("a transaction of this test was committed %v ago", off)
+	}
 	got := map[string][][]int64{}
 	for _, table := range rundir.Tables {
 		got[table] = readRows(t, rundir.FinalTable(round, "n2", table), table)
@@ -87,8 +97,11 @@ func testSnapshot(t *testing.T, s *server) {
 			{1<<32 | 2, 1, 8, -5, history.PadSum(history.Pad(42, 1<<32|2, 8))},
 			{3<<32 | 1, 3, 8, -5, history.PadSum(history.Pad(42, 3<<32|1, 8))},
 		},
-		rundir.TableCounter: {{1, 1}, {2, 4}, {3, 9}, {4, 16}},
-		rundir.TableAccount: {{1, 50}, {2, 50}, {3, 50}, {4, 50}},
+		rundir.TableCounter:      {{1, 1}, {2, 4}, {3, 9}, {4, 16}},
+		rundir.TableAccount:      {{1, 50}, {2, 50}, {3, 50}, {4, 50}},
+		rundir.TableConflict:     {{1, 0, 1, 0, 0, 0, 0}, {2, 4, 7, 70, 0, 1, at}, {1000, 4, 7, 71, 0, 0, at}},
+		rundir.TableVersion:      {{4, 7, 2, 70, 0, 1, at}, {4, 7, 1000, 71, 0, 0, at}},
+		rundir.TableVersionByKey: {{2, 4, 7, 70, 0, 1, at}, {1000, 4, 7, 71, 0, 0, at}},
 	} {
 		if !reflect.DeepEqual(got[table], want) {
 			t.Errorf("%s: %v, want %v", table, got[table], want)
@@ -148,6 +161,9 @@ func testDigest(t *testing.T, s *server) {
 		`UPDATE chaos.register SET key = key + 1 WHERE session = 1`,
 		`UPDATE chaos.register SET pad = pad || 'x' WHERE session = 1`,
 		`UPDATE chaos.counter SET value = 17 WHERE key = 4`,
+		`UPDATE chaos.conflict SET prev_n = 2 WHERE key = 2`,
+		`UPDATE chaos.conflict SET session = 5 WHERE key = 1000`,
+		`UPDATE chaos.version SET value = 72 WHERE key = 1000`,
 		`UPDATE chaos.account SET balance = balance + CASE id WHEN 1 THEN 1 ELSE -1 END WHERE id IN (1, 2)`,
 	} {
 		tx, err := b.Begin(t.Context())
@@ -197,6 +213,16 @@ func testWaitEqual(t *testing.T, s *server) {
 	if want := "register: n2 2 rows, n3 2 rows, with different contents"; equal || note != want {
 		t.Errorf("%v %q, want %q", equal, note, want)
 	}
+
+	exec1(t, b, `UPDATE chaos.register SET value = -5 WHERE session = 3; UPDATE chaos.conflict SET n = 6, value = 60 WHERE key = 2`)
+	if equal, note := wait(30 * time.Second); !equal {
+		t.Errorf("a key that no more transactions will change was waited for: %q", note)
+	}
+	exec1(t, b, `UPDATE chaos.version SET n = 6 WHERE key = 2`)
+	if equal, note := wait(time.Second); equal || note != "version: n2 2 rows, n3 2 rows, with different contents" {
+		t.Errorf("%v %q", equal, note)
+	}
+	exec1(t, b, `UPDATE chaos.version SET n = 7 WHERE key = 2; UPDATE chaos.register SET value = 6 WHERE session = 3`)
 
 	// They become equal while it waits.
 	changed := make(chan error, 1)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 )
 
@@ -28,8 +27,8 @@ type standing struct {
 	err      error
 }
 
-// WaitEqual waits until all nodes hold the same data, straight and not through
-// links, and returns true then. After limit it returns false, and the note says
+// WaitEqual waits until all nodes hold the same data (but for tables that are settled then, whether they are
+// the same or not), straight and not through links, and returns true then. After limit it returns false, and the note says
 // what still differs: the tables with each node's row count, or the node that does
 // not answer. Nodes are compared by counts first and, once these agree, by digests.
 // The error is that of ctx, if that ended the wait.
@@ -124,7 +123,10 @@ func silent(all []*standing) string {
 // rows, n3 1187 rows", "" if there is none.
 func differing(all []*standing, what func(s *standing, table int) any) string {
 	var parts []string
-	for i, name := range rundir.Tables {
+	for i, t := range tables() {
+		if t.settled {
+			continue
+		}
 		same, sameRows := true, true
 		counts := make([]string, len(all))
 		for j, s := range all {
@@ -135,7 +137,7 @@ func differing(all []*standing, what func(s *standing, table int) any) string {
 		if same {
 			continue
 		}
-		text := name + ": " + strings.Join(counts, ", ")
+		text := t.name + ": " + strings.Join(counts, ", ")
 		if sameRows {
 			text += ", with different contents"
 		}

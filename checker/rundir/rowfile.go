@@ -30,9 +30,9 @@ func SortColumns(table string) int {
 	switch table {
 	case TableLedger, TableBulk:
 		return 2
-	case TableEvent:
+	case TableEvent, TableVersion, TableVersionByKey:
 		return 3
-	case TableRegister, TableCounter, TableAccount:
+	case TableRegister, TableCounter, TableAccount, TableConflict:
 		return 1
 	}
 	return 0
