@@ -16,6 +16,7 @@ import (
 type group struct {
 	nodes                                           []string
 	ledger, event, bulk, register, counter, account *cursor
+	conflict, version, versionByKey                 *cursor // nil: nobody wrote them
 }
 
 // groupSurvivors compares the final snapshots of the round's survivors.
@@ -25,7 +26,7 @@ next:
 	for _, node := range in.round.Survivors {
 		for i, g := range groups {
 			same := true
-			for _, table := range rundir.Tables {
+			for _, table := range in.tables() {
 				if err := ctx.Err(); err != nil {
 					return nil, fmt.Errorf("comparing final snapshots: %w", err)
 				}
@@ -84,9 +85,12 @@ func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.
 // openGroup opens the row files of a group's first node.
 func openGroup(in *input, nodes []string) (*group, error) {
 	g := &group{nodes: nodes}
-	for table, c := range map[string]**cursor{rundir.TableLedger: &g.ledger, rundir.TableEvent: &g.event, rundir.TableBulk: &g.bulk,
-		rundir.TableRegister: &g.register, rundir.TableCounter: &g.counter, rundir.TableAccount: &g.account} {
+	cursors := map[string]**cursor{rundir.TableLedger: &g.ledger, rundir.TableEvent: &g.event, rundir.TableBulk: &g.bulk,
+		rundir.TableRegister: &g.register, rundir.TableCounter: &g.counter, rundir.TableAccount: &g.account,
+		rundir.TableConflict: &g.conflict, rundir.TableVersion: &g.version, rundir.TableVersionByKey: &g.versionByKey}
+	for _, table := range in.tables() {
 		var err error
+		c := cursors[table]
 		if *c, err = openCursor(rundir.FinalTable(in.dir, nodes[0], table), table); err != nil {
 			return nil, errors.Join(err, g.close())
 		}
@@ -94,9 +98,13 @@ func openGroup(in *input, nodes []string) (*group, error) {
 	return g, nil
 }
 
+func (g *group) cursors() []*cursor {
+	return []*cursor{g.ledger, g.event, g.bulk, g.register, g.counter, g.account, g.conflict, g.version, g.versionByKey}
+}
+
 func (g *group) close() error {
 	var errs []error
-	for _, c := range []*cursor{g.ledger, g.event, g.bulk, g.register, g.counter, g.account} {
+	for _, c := range g.cursors() {
 		if c != nil {
 			errs = append(errs, c.r.Close())
 		}
@@ -106,8 +114,8 @@ func (g *group) close() error {
 
 // err is the first error that a cursor met.
 func (g *group) err() error {
-	for _, c := range []*cursor{g.ledger, g.event, g.bulk, g.register, g.counter, g.account} {
-		if c.err != nil {
+	for _, c := range g.cursors() {
+		if c != nil && c.err != nil {
 			return c.err
 		}
 	}

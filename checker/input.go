@@ -60,6 +60,14 @@ func (in *input) judgesEnd() bool {
 	return in.round.Complete && (!in.round.Interrupted || in.round.Quiesced)
 }
 
+// tables are the row files that the round's final snapshots have.
+func (in *input) tables() []string {
+	if in.run.Workload.Conflict != nil {
+		return rundir.Tables
+	}
+	return rundir.Tables[:slices.Index(rundir.Tables, rundir.TableConflict)]
+}
+
 // phase returns a phase of the round, the last if there are several of its name.
 func (in *input) phase(name string) (rundir.Phase, bool) {
 	for _, p := range slices.Backward(in.round.Phases) {

@@ -13,15 +13,16 @@ import (
 )
 
 // walker reads the histories session by session and the final snapshots beside
-// them, once, in the order that both are in: (session, n). What it keeps is bounded by
-// the live registers of one session, the pools, and what is wrong.
+// them, once, in the order that both are in: (session, n); then the conflicts, by key. What it keeps is bounded by
+// the live registers of one session, the writes of one conflict key, the pools, and what is wrong.
 type walker struct {
 	in      *input
 	c       *collector
 	groups  []*group
 	all     uint64 // one bit per group
 	result  *RoundResult
-	applied []spans // per group: which of the session's transactions are there
+	applied []spans        // per group: which of the session's transactions are there
+	nodeOf  map[int]string // by session
 
 	observing  observing
 	absent     absentQueue
@@ -29,7 +30,8 @@ type walker struct {
 	bulks      []bulkReplay
 	counters   []counterReplay
 	accounts   []counterReplay
-	eventSizes []int64 // scratch
+	eventSizes []int64          // scratch
+	puts       []history.Effect // scratch
 }
 
 // session is one history while it is walked.
@@ -43,6 +45,10 @@ type session struct {
 
 func newWalker(in *input, c *collector, result *RoundResult, groups []*group) *walker {
 	w := &walker{in: in, c: c, groups: groups, result: result, all: 1<<len(groups) - 1}
+	w.nodeOf = make(map[int]string)
+	for _, s := range in.run.Workload.Sessions {
+		w.nodeOf[s.ID] = s.Node
+	}
 	for range groups {
 		w.applied = append(w.applied, spans{})
 		w.registers = append(w.registers, newRegisterReplay())
@@ -66,6 +72,11 @@ func (w *walker) walk(ctx context.Context) error {
 		}
 	}
 	w.unknownSessionsObserved()
+	if w.in.run.Workload.Conflict != nil {
+		if err := w.judgeConflicts(ctx); err != nil {
+			return err
+		}
+	}
 	for i, g := range w.groups {
 		w.judgeCounters(i, g)
 		w.judgeAccounts(i, g)
@@ -102,6 +113,7 @@ func (w *walker) session(ctx context.Context, h historyFile) error {
 				w.applied[i].add(op.N)
 			}
 			w.judgeEvents(g, s, op, here)
+			w.judgeVersions(g, s, op, here)
 			if here {
 				w.registers[i].apply(op)
 				w.bulks[i].apply(op)
@@ -124,6 +136,7 @@ func (w *walker) session(ctx context.Context, h historyFile) error {
 			return err
 		}
 		w.eventsBeyond(g, s)
+		w.versionsBefore(g, s, math.MaxInt64)
 		wrongRegisters := w.compareRegisters(i, g, s)
 		wrongBulks := w.compareBulks(i, g, s)
 		if len(wrongRegisters)+len(wrongBulks) > 0 {
@@ -149,6 +162,9 @@ func (w *walker) strangers(g *group, before int64) error {
 	}
 	for c := g.bulk; c.row != nil && c.row[0] < before; c.next() {
 		w.phantomRow(g, rundir.TableBulk, opKey(int(c.row[0]), c.row[1]))
+	}
+	for c := g.version; c != nil && c.row != nil && c.row[0] < before; c.next() {
+		w.phantomRow(g, rundir.TableVersion, opKey(int(c.row[0]), c.row[1]))
 	}
 	for c := g.register; c.row != nil && c.row[0]>>32 < before; c.next() {
 		w.phantomRow(g, rundir.TableRegister, fmt.Sprintf("register %d", c.row[0]))

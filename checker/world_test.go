@@ -34,6 +34,7 @@ type world struct {
 	sessions []*testSession
 	differ   map[string]map[opID]bool // by node: not what the outcome says
 	edits    map[string][]func(*tables)
+	wrote    map[opID]write // of conflicts: what a write overwrote and when it was committed, if not "nothing, when it was answered"
 
 	faults       []rundir.Fault
 	events       []rundir.NodeEvent
@@ -52,7 +53,7 @@ type testSession struct {
 
 // newWorld is a loss of n1 out of three.
 func newWorld(tb testing.TB) *world {
-	w := &world{tb: tb, differ: map[string]map[opID]bool{}, edits: map[string][]func(*tables){}}
+	w := &world{tb: tb, differ: map[string]map[opID]bool{}, edits: map[string][]func(*tables){}, wrote: map[opID]write{}}
 	w.run = rundir.Run{SchemaVersion: rundir.SchemaVersion, Seed: 1, Nodes: []string{"n1", "n2", "n3"}, Rounds: 1, StartedAt: at(0), EndedAt: at(60)}
 	for i, n := range w.run.Nodes {
 		w.run.Workload.Pools = append(w.run.Workload.Pools, history.Pool{Node: n, FirstCounter: int64(1 + 10*i), Counters: 2, FirstAccount: int64(101 + 10*i), Accounts: 3, InitialBalance: 1000})
@@ -149,15 +150,24 @@ func (w *world) contents(node string) tables {
 			t[rundir.TableAccount] = append(t[rundir.TableAccount], []int64{p.FirstAccount + int64(i), p.InitialBalance})
 		}
 	}
+	if c := w.run.Workload.Conflict; c != nil {
+		for key := range c.Hot {
+			t.insert(rundir.TableConflict, key+1, 0, history.InitialWrite, 0, 0, 0, 0)
+		}
+	}
 	for _, s := range w.sessions {
 		for i := range s.ops {
 			if op := &s.ops[i]; w.applied(node, s, op) {
 				t.apply(s, op)
+				w.put(t, s, op)
 			}
 		}
 	}
 	for _, f := range w.edits[node] {
 		f(&t)
+	}
+	for _, r := range t[rundir.TableVersion] {
+		t.insert(rundir.TableVersionByKey, append([]int64{r[2], r[0], r[1]}, r[3:]...)...)
 	}
 	for table, rows := range t {
 		slices.SortStableFunc(rows, func(a, b []int64) int {
@@ -166,6 +176,32 @@ func (w *world) contents(node string) tables {
 		})
 	}
 	return t
+}
+
+// put applies an operation's writes of conflicts: the last update wins.
+func (w *world) put(t tables, s *testSession, op *history.Op) {
+	for _, e := range op.Effects {
+		if e.Kind != history.ConflictPut {
+			continue
+		}
+		at := op.CompletedAt.UnixMicro()
+		v := w.wrote[opID{s.id, op.N}]
+		if v.at != 0 {
+			at = v.at
+		}
+		t.insert(rundir.TableVersion, int64(s.id), op.N, e.Key, e.Value, int64(v.prev.session), v.prev.n, at)
+		row := []int64{e.Key, int64(s.id), op.N, e.Value, int64(v.prev.session), v.prev.n, at}
+		missing := true
+		t.update(rundir.TableConflict, e.Key, func(r []int64) {
+			missing = false
+			if r[6] <= at {
+				copy(r, row)
+			}
+		})
+		if missing {
+			t.insert(rundir.TableConflict, row...)
+		}
+	}
 }
 
 func (t tables) apply(s *testSession, op *history.Op) {
@@ -283,7 +319,7 @@ func (w *world) writeTo(dir string) {
 	}
 	for _, node := range w.round.Survivors {
 		contents := w.contents(node)
-		for _, table := range rundir.Tables {
+		for _, table := range (&input{run: w.run}).tables() {
 			out, err := rundir.CreateRows(rundir.FinalTable(rd, node, table), table)
 			must(err)
 			for _, row := range contents[table] {
@@ -381,6 +417,9 @@ func rekey(key, to int64) history.Effect {
 }
 func count(key, by int64) history.Effect {
 	return history.Effect{Kind: history.CounterAdd, Key: key, Value: by}
+}
+func put(s *testSession, key int64) history.Effect {
+	return history.Effect{Kind: history.ConflictPut, Key: key, Value: history.LedgerValue(testSeed, s.id, int64(len(s.ops)+1)) + 1}
 }
 func transfer(from, to, amount int64) history.Effect {
 	return history.Effect{Kind: history.Transfer, Key: from, Key2: to, Value: amount}

@@ -1,0 +1,234 @@
+package checker
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spockchaos/spockchaos/workload/history"
+)
+
+// judgeKey judges a conflict key: the survivors must hold the same write, and it must be one that no
+// other write that is there supersedes. Writes are ordered by the commit timestamps that the servers gave
+// them, since that is what the engines go by.
+func (w *walker) judgeKey(key int64, hot bool, sides []side) {
+	union, newest := w.unite(key, sides)
+	var held []*write
+	agreed := true
+	for i := range sides {
+		if x := &sides[i]; x.sound {
+			held = append(held, x.row)
+			agreed = agreed && sameWrite(x.row, held[0])
+		}
+	}
+	for _, r := range held { // of equal timestamps, the one that somebody holds
+		if r != nil && r.at == newest.at {
+			newest = *r
+			break
+		}
+	}
+	for i := range sides {
+		x := &sides[i]
+		if !x.sound || len(x.writes) == 0 && x.row == nil && agreed || x.row != nil && x.row.id == newest.id {
+			continue
+		}
+		if !agreed {
+			w.conflictDiverged(key, hot, x, newest, union)
+			continue
+		}
+		if top, _ := supersedes(x.row, x.writes); top < newest.at {
+			w.onEach(x.group, Lost, "conflict", 1, func(node string) example {
+				e := w.conflictExample(key, node, x, newest)
+				e.summary += ", and no survivor holds it"
+				return e
+			})
+		}
+	}
+}
+
+// unite puts the sides' writes together, and finds the newest. A write that two of
+// them have with different commit timestamps is a finding of its own.
+func (w *walker) unite(key int64, sides []side) (union map[opID]write, newest write) {
+	if len(sides) > 1 {
+		union = make(map[opID]write)
+	}
+	for i := range sides {
+		for _, v := range sides[i].writes {
+			if newest.id == noRow || v.at > newest.at {
+				newest = v
+			}
+			if union == nil {
+				continue
+			}
+			u, known := union[v.id]
+			if !known {
+				union[v.id] = v
+				continue
+			}
+			if u.at != v.at {
+				w.onEach(sides[i].group, Diverged, "conflict_timestamp", 1, func(node string) example {
+					return example{key: conflictName(key), from: moment(min(u.at, v.at)), to: moment(max(u.at, v.at)),
+						summary: fmt.Sprintf("%s has %s of %s with the commit timestamp %s, another survivor with %s: a later conflict ends differently on them",
+							node, opKey(v.id.session, v.id.n), conflictName(key), clock(v.at), clock(u.at)),
+						details: map[string]any{"at": moment(v.at), "elsewhere": moment(u.at), "written_to": w.writer(v.id)}}
+				})
+			}
+		}
+	}
+	return union, newest
+}
+
+func sameWrite(a, b *write) bool { return a == b || a != nil && b != nil && a.id == b.id }
+
+// supersedes finds the latest commit timestamp that row, a write or none, may have come after. That is its own, if
+// every write overwrote only what its node's clock had seen before. But a node whose clock is behind overwrites rows with later
+// timestamps than its own: so whatever row comes after may itself have overwritten something later, and so on. through are
+// the writes that did.
+func supersedes(row *write, writes []write) (top int64, through []write) {
+	if row == nil {
+		return -1, nil
+	}
+	top = row.at
+	byID := make(map[opID]write, len(writes))
+	for _, v := range writes {
+		byID[v.id] = v
+	}
+	for more := true; more; {
+		more = false
+		for _, v := range writes {
+			if prev, ok := byID[v.prev]; ok && v.at <= top && prev.at > top {
+				top, more = prev.at, true
+				through = append(through, v)
+			}
+		}
+	}
+	return top, through
+}
+
+// conflictDiverged reports that a side holds another write of a key than the newest, while the survivors disagree. What
+// timestamps and overwritten writes say of the reason is said, and folded apart.
+func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, union map[opID]write) {
+	rule, why := "conflict", "nothing in the timestamps explains it"
+	top, through := supersedes(x.row, x.writes)
+	switch {
+	case !has(x.writes, newest.id):
+		rule, why = "conflict_absent", "the newer write is not there at all"
+	case x.row != nil && x.row.at == newest.at:
+		rule, why = "conflict_tie", "both have the same commit timestamp, and what then wins depends on which arrives last"
+	case top >= newest.at:
+		rule = "conflict_clock"
+		v, prev := through[len(through)-1], union[through[len(through)-1].prev]
+		behind := "was behind that of " + w.writer(prev.id)
+		if w.writer(prev.id) == w.writer(v.id) {
+			behind = "was set back"
+		}
+		why = fmt.Sprintf("the clocks explain it: on %s %s overwrote %s although that one's commit timestamp is later by %v: the clock of %s %s, "+
+			"and where the two met in replication the overwritten one won", w.writer(v.id), w.describe(v), w.describe(prev), gap(prev.at, v.at), w.writer(v.id), behind)
+	case !hot && w.skipped(x, top, union):
+		rule = "conflict_causality"
+		first := root(newest, union)
+		why = fmt.Sprintf("causality explains it: %s updated a row that %s had inserted (%s), and the update came here before that insert: there was no row to update, "+
+			"the engine skips such an update, and what came later stayed", w.writer(newest.id), w.writer(first.id), opKey(first.id.session, first.id.n))
+	}
+	w.onEach(x.group, Diverged, rule, 1, func(node string) example {
+		e := w.conflictExample(key, node, x, newest)
+		e.summary += ", which another survivor holds or has; " + why
+		e.details["explanation"] = why
+		return e
+	})
+}
+
+func has(writes []write, id opID) bool {
+	for _, v := range writes {
+		if v.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// skipped says whether each write after top, which should have won over a side's row, can have been skipped there, because
+// it came as the update of a row that was not there yet: it was an update, its node is not of the side, and
+// the row that it updated was inserted on a third node, whose transactions may come later than those of the first.
+func (w *walker) skipped(x *side, top int64, union map[opID]write) bool {
+	any := false
+	for _, v := range x.writes {
+		if v.at <= top {
+			continue
+		}
+		any = true
+		first := root(v, union)
+		if v.prev == noRow || first.prev != noRow || w.writer(first.id) == w.writer(v.id) {
+			return false
+		}
+		for _, node := range x.group.nodes {
+			if node == w.writer(v.id) || node == w.writer(first.id) {
+				return false
+			}
+		}
+	}
+	return any
+}
+
+// root follows what a write overwrote to the first write of the row, as far as it is known.
+func root(v write, union map[opID]write) write {
+	for range union {
+		prev, known := union[v.prev]
+		if !known {
+			return v
+		}
+		v = prev
+	}
+	return v
+}
+
+// conflictExample says what a node holds and what it should.
+func (w *walker) conflictExample(key int64, node string, x *side, newest write) example {
+	d := w.keyDetails(x.writes)
+	d["newest"] = w.describe(newest)
+	e := example{key: conflictName(key), details: d, from: moment(newest.at), to: moment(newest.at)}
+	if x.row == nil {
+		e.summary = fmt.Sprintf("%s has no row of %s; the newest write is %s", node, e.key, w.describe(newest))
+		return e
+	}
+	d["holds"] = w.describe(*x.row)
+	e.summary = fmt.Sprintf("%s on %s holds %s; the newest write is %s, which %s", e.key, node, w.describe(*x.row), w.describe(newest), w.overwrote(newest))
+	if x.row.id.session != 0 {
+		e.from, e.to = moment(min(x.row.at, newest.at)), moment(max(x.row.at, newest.at))
+	}
+	return e
+}
+
+func conflictName(key int64) string { return fmt.Sprintf("conflict %d", key) }
+
+// writer is the node that a write was sent to.
+func (w *walker) writer(id opID) string {
+	if node := w.nodeOf[id.session]; node != "" {
+		return node
+	}
+	return "nobody"
+}
+
+// describe names a write with its origin and its commit timestamp.
+func (w *walker) describe(v write) string {
+	if v.id == (opID{0, history.InitialWrite}) {
+		return "what was there at first"
+	}
+	return fmt.Sprintf("%s of %s (committed %s)", opKey(v.id.session, v.id.n), w.writer(v.id), clock(v.at))
+}
+
+// overwrote says what a write overwrote.
+func (w *walker) overwrote(v write) string {
+	switch v.prev {
+	case noRow:
+		return "inserted the row"
+	case opID{0, history.InitialWrite}:
+		return "overwrote what was there at first"
+	}
+	return fmt.Sprintf("overwrote %s of %s", opKey(v.prev.session, v.prev.n), w.writer(v.prev))
+}
+
+func moment(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
+
+func clock(micro int64) string { return moment(micro).Format("15:04:05.000000") }
+
+func gap(a, b int64) time.Duration { return time.Duration(a-b) * time.Microsecond }
