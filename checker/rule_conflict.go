@@ -2,6 +2,7 @@ package checker
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spockchaos/spockchaos/workload/history"
@@ -32,14 +33,12 @@ func (w *walker) judgeKey(key int64, hot bool, sides []side) {
 			continue
 		}
 		if !agreed {
-			w.conflictDiverged(key, hot, x, newest, union)
+			w.conflictDiverged(key, hot, x, newest, holders(sides, newest), union)
 			continue
 		}
 		if top, _ := supersedes(x.row, x.writes); top < newest.at {
 			w.onEach(x.group, Lost, "conflict", 1, func(node string) example {
-				e := w.conflictExample(key, node, x, newest)
-				e.summary += ", and no survivor holds it"
-				return e
+				return w.conflictExample(key, node, x, newest, "no survivor holds")
 			})
 		}
 	}
@@ -77,6 +76,23 @@ func (w *walker) unite(key int64, sides []side) (union map[opID]write, newest wr
 	return union, newest
 }
 
+// holders says who holds a write: "n2 and n3 hold".
+func holders(sides []side, v write) string {
+	var nodes []string
+	for _, x := range sides {
+		if x.row != nil && x.row.id == v.id {
+			nodes = append(nodes, x.group.nodes...)
+		}
+	}
+	switch len(nodes) {
+	case 0:
+		return "no survivor holds"
+	case 1:
+		return nodes[0] + " holds"
+	}
+	return strings.Join(nodes[:len(nodes)-1], ", ") + " and " + nodes[len(nodes)-1] + " hold"
+}
+
 func sameWrite(a, b *write) bool { return a == b || a != nil && b != nil && a.id == b.id }
 
 // supersedes finds the latest commit timestamp that row, a write or none, may have come after. That is its own, if
@@ -106,7 +122,7 @@ func supersedes(row *write, writes []write) (top int64, through []write) {
 
 // conflictDiverged reports that a side holds another write of a key than the newest, while the survivors disagree. What
 // timestamps and overwritten writes say of the reason is said, and folded apart.
-func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, union map[opID]write) {
+func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, who string, union map[opID]write) {
 	rule, why := "conflict", "nothing in the timestamps explains it"
 	top, through := supersedes(x.row, x.writes)
 	switch {
@@ -127,11 +143,11 @@ func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, un
 		rule = "conflict_causality"
 		first := root(newest, union)
 		why = fmt.Sprintf("causality explains it: %s updated a row that %s had inserted (%s), and the update came here before that insert: there was no row to update, "+
-			"the engine skips such an update, and what came later stayed", w.writer(newest.id), w.writer(first.id), opKey(first.id.session, first.id.n))
+			"the engine skipped it, and what came later stayed", w.writer(newest.id), w.writer(first.id), opKey(first.id.session, first.id.n))
 	}
 	w.onEach(x.group, Diverged, rule, 1, func(node string) example {
-		e := w.conflictExample(key, node, x, newest)
-		e.summary += ", which another survivor holds or has; " + why
+		e := w.conflictExample(key, node, x, newest, who)
+		e.summary += "; " + why
 		e.details["explanation"] = why
 		return e
 	})
@@ -181,17 +197,18 @@ func root(v write, union map[opID]write) write {
 	return v
 }
 
-// conflictExample says what a node holds and what it should.
-func (w *walker) conflictExample(key int64, node string, x *side, newest write) example {
+// conflictExample says what a node holds, and what the newest write is and who holds it.
+func (w *walker) conflictExample(key int64, node string, x *side, newest write, who string) example {
 	d := w.keyDetails(x.writes)
 	d["newest"] = w.describe(newest)
+	latest := fmt.Sprintf("%s the newest write, %s, which %s", who, w.describe(newest), w.overwrote(newest))
 	e := example{key: conflictName(key), details: d, from: moment(newest.at), to: moment(newest.at)}
 	if x.row == nil {
-		e.summary = fmt.Sprintf("%s has no row of %s; the newest write is %s", node, e.key, w.describe(newest))
+		e.summary = fmt.Sprintf("%s: %s has no row; %s", e.key, node, latest)
 		return e
 	}
 	d["holds"] = w.describe(*x.row)
-	e.summary = fmt.Sprintf("%s on %s holds %s; the newest write is %s, which %s", e.key, node, w.describe(*x.row), w.describe(newest), w.overwrote(newest))
+	e.summary = fmt.Sprintf("%s: %s holds %s; %s", e.key, node, w.describe(*x.row), latest)
 	if x.row.id.session != 0 {
 		e.from, e.to = moment(min(x.row.at, newest.at)), moment(max(x.row.at, newest.at))
 	}
