@@ -24,7 +24,8 @@ import (
 
 // TestPlantedDefects runs one loss round for each broken procedure in checker/testdata/defects:
 // the round must fail with a kind that the file names. A round with nothing broken comes first, and
-// must pass: otherwise the findings would prove nothing.
+// must pass: otherwise the findings would prove nothing. With conflicts that round may show what the engine itself
+// does (docs/findings.md, 7), which is found by another rule.
 func TestPlantedDefects(t *testing.T) {
 	files, err := filepath.Glob("../checker/testdata/defects/*.sql")
 	if err != nil || len(files) < 8 {
@@ -32,6 +33,8 @@ func TestPlantedDefects(t *testing.T) {
 	}
 	cfg := testConfig(t)
 	cfg.Rate, cfg.Chaos = 250, 4500*time.Millisecond
+	usual := cfg.Workloads
+	cfg.Workloads = append(slices.Clone(usual), workload.Conflicts) // its first rows must be there
 	h := &harness{cfg: cfg, deps: testDeps(t, zap.WarnLevel), strategy: sqlStrategy{}, limits: defaultLimits(), started: time.Now()}
 	// Many of the rounds end with rescues that fail and survivors that never agree: no need to wait long for that. The
 	// round with nothing broken shows that the limits are long enough.
@@ -46,6 +49,7 @@ func TestPlantedDefects(t *testing.T) {
 	if err := h.setUp(ctx, RecoverySQL{}); err != nil {
 		t.Fatal(err)
 	}
+	h.chooseWorkloads(t, usual)
 	plan := plantedRound(cfg)
 	number := 0
 	round := func(t *testing.T) checker.RoundResult {
@@ -65,6 +69,18 @@ func TestPlantedDefects(t *testing.T) {
 			t.Fatalf("a round with nothing broken is %s: %v, %v", res.Verdict, res.Reasons, kinds(res.Findings))
 		}
 	})
+	t.Run("none, with conflicts", func(t *testing.T) {
+		h.chooseWorkloads(t, cfg.Workloads)
+		res := round(t)
+		for _, f := range res.Findings {
+			if f.Kind != checker.Diverged || f.Evidence["rule"] != "conflict_causality" {
+				t.Errorf("nothing is broken, and %s was found: %s", f.Kind, f.Summary)
+			}
+		}
+		if ops := res.Operations.ByWorkload[workload.Conflicts]; ops == nil || ops.OK < 50 {
+			t.Errorf("operations of conflicts: %+v", ops)
+		}
+	})
 	psql := filepath.Join(localtest.BinDir(t), "psql")
 	h.runRunbooks(t, round, fmt.Sprintf(`%s -X -q -v ON_ERROR_STOP=1 "$SPOCKCHAOS_COORDINATOR_DSN" -c "CALL spock.recovery('$SPOCKCHAOS_FAILED',
 		'$SPOCKCHAOS_SOURCE', '$SPOCKCHAOS_TARGET_TO_SOURCE_DSN', '$SPOCKCHAOS_TARGET', '$SPOCKCHAOS_COORDINATOR_TO_TARGET_DSN', verb := true)"`, psql))
@@ -75,7 +91,7 @@ func TestPlantedDefects(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := expected(t, string(text))
-			h.leaveOut(t, without(string(text)))
+			h.chooseFor(t, string(text))
 			if err := h.install(ctx, text); err != nil {
 				t.Fatal(err)
 			}
@@ -83,8 +99,10 @@ func TestPlantedDefects(t *testing.T) {
 			if res.Verdict != checker.FailVerdict {
 				t.Fatalf("verdict %s: %v", res.Verdict, res.Reasons)
 			}
-			if got := kinds(res.Findings); !slices.ContainsFunc(want, func(k checker.Kind) bool { return got[k] > 0 }) {
-				t.Fatalf("findings %v, want one of %v", got, want)
+			if !slices.ContainsFunc(res.Findings, func(f checker.Finding) bool {
+				return slices.Contains(want, string(f.Kind)) || slices.Contains(want, fmt.Sprintf("%s/%v", f.Kind, f.Evidence["rule"]))
+			}) {
+				t.Fatalf("findings %v, want one of %v", kinds(res.Findings), want)
 			}
 		})
 	}
@@ -124,38 +142,38 @@ func plantedRound(cfg Config) schedule.Round {
 	}
 }
 
-// expected reads the kinds from a defect's first line.
-func expected(t *testing.T, text string) []checker.Kind {
+// expected reads the kinds, or kinds with rules, from a defect's first line.
+func expected(t *testing.T, text string) []string {
 	t.Helper()
 	first, _, _ := strings.Cut(text, "\n")
 	list, ok := strings.CutPrefix(first, "-- expect: ")
 	if !ok {
 		t.Fatalf("the first line does not say what to expect: %s", first)
 	}
-	var kinds []checker.Kind
-	for k := range strings.SplitSeq(list, ", ") {
-		kinds = append(kinds, checker.Kind(k))
-	}
-	return kinds
+	return strings.Split(list, ", ")
 }
 
-// without reads from a defect's second line the workload that would hide it, if there is one.
-func without(text string) string {
+// chooseFor chooses the workloads for a defect until the test ends: without one that its second line says would hide
+// it, or with one that shows it.
+func (h *harness) chooseFor(t *testing.T, text string) {
+	t.Helper()
 	_, rest, _ := strings.Cut(text, "\n")
 	second, _, _ := strings.Cut(rest, "\n")
-	name, _ := strings.CutPrefix(second, "-- without: ")
-	if name == second {
-		return ""
+	if name, found := strings.CutPrefix(second, "-- with: "); found {
+		h.chooseWorkloads(t, append(slices.Clone(h.cfg.Workloads), name))
 	}
-	return name
+	if name, found := strings.CutPrefix(second, "-- without: "); found {
+		left := slices.DeleteFunc(slices.Clone(h.cfg.Workloads), func(w string) bool { return w == name })
+		if len(left) == len(h.cfg.Workloads) {
+			t.Fatalf("there is no workload %s", name)
+		}
+		h.chooseWorkloads(t, left)
+	}
 }
 
-// leaveOut gives the sessions of a workload to the other workloads, until the test ends.
-func (h *harness) leaveOut(t *testing.T, name string) {
+// chooseWorkloads lays the sessions out for other workloads, until the test ends.
+func (h *harness) chooseWorkloads(t *testing.T, names []string) {
 	t.Helper()
-	if name == "" {
-		return
-	}
 	was, configured := h.description, h.cfg.Workloads
 	set := func(d history.Workload, workloads []string) {
 		h.description, h.record.Workload, h.cfg.Workloads = d, d, workloads
@@ -164,13 +182,9 @@ func (h *harness) leaveOut(t *testing.T, name string) {
 		}
 	}
 	t.Cleanup(func() { set(was, configured) })
-	left := slices.DeleteFunc(slices.Clone(configured), func(w string) bool { return w == name })
-	if len(left) == len(configured) {
-		t.Fatalf("there is no workload %s", name)
-	}
 	cfg := h.workloadConfig()
-	cfg.Workloads = left
-	set(workload.Describe(h.cfg.Seed, nodeNames(h.cfg.Nodes), cfg), left)
+	cfg.Workloads = names
+	set(workload.Describe(h.cfg.Seed, nodeNames(h.cfg.Nodes), cfg), names)
 }
 
 // install puts sql/ and then extra on every node of the saved cluster.

@@ -167,6 +167,7 @@ BEGIN
         END;
         PERFORM pg_sleep(0.1);
     END LOOP;
+    PERFORM set_config('spkrecovery.failed', run.failed_node, false), set_config('spkrecovery.origin', pg_replication_origin_oid(origin)::text, false);
     progress := coalesce(pg_replication_origin_session_progress(true) - zero, 0);
     UPDATE spock.recovery_run r
        SET step = 'replaying', clone = run.clone, clone_position = run.clone_position, attempts = attempts + 1,

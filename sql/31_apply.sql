@@ -133,11 +133,15 @@ BEGIN
     RETURN (SELECT careful FROM spock.recovery_relation WHERE relid = rel);
 END $$;
 
--- recovery_not_newer is the condition that row t lets a change of the time in parameter n win.
+-- recovery_not_newer is the condition that row t lets an insert or update of the time in parameter n win, as the engine would.
+-- The replaying session's settings name the failed node and its origin here.
 CREATE OR REPLACE FUNCTION spock.recovery_not_newer(n int) RETURNS text LANGUAGE sql AS $$
-    SELECT CASE WHEN current_setting('track_commit_timestamp')::boolean
-                THEN format('(pg_xact_commit_timestamp(t.xmin) <= $%s) IS NOT FALSE', n)
-                ELSE format('$%s IS NOT NULL', n) END
+    SELECT CASE WHEN NOT current_setting('track_commit_timestamp')::boolean THEN format('$%s IS NOT NULL', n)
+                ELSE format('(pg_xact_commit_timestamp(t.xmin) %s $%s%s) IS NOT FALSE', CASE WHEN tie_wins THEN '<=' ELSE '<' END, n,
+                    CASE WHEN own_wins OR NOT tie_wins THEN format(' OR (pg_xact_commit_timestamp_origin(t.xmin)).roident = %s',
+                        current_setting('spkrecovery.origin')::oid) END
+                    || CASE WHEN NOT own_wins THEN format(' AND pg_xact_commit_timestamp(t.xmin) = $%s', n) ELSE '' END) END
+      FROM spock.recovery_engine_rules(current_setting('spkrecovery.failed'))
 $$;
 
 -- recovery_prepare_inserts prepares i, j, n and x of a table.
@@ -273,7 +277,8 @@ BEGIN
     IF statement LIKE 'e%' THEN
         body := format('SELECT 1 FROM %s AS t WHERE %s AND $%s IS NOT NULL LIMIT 1', r.name, match, last);
     ELSIF statement LIKE 'd%' THEN
-        body := format('DELETE FROM %s AS t WHERE %s AND %s RETURNING 1', r.name, match, spock.recovery_not_newer(last));
+        -- The engines delete a row whatever its time.
+        body := format('DELETE FROM %s AS t WHERE %s AND $%s IS NOT NULL RETURNING 1', r.name, match, last);
     ELSE
         SELECT string_agg(format('%s = $%s', r.columns[i], i), ',') INTO sets
           FROM generate_series(1, n) i WHERE substr(kinds, i, 1) <> 'u' AND NOT r.always[i];

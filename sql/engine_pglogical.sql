@@ -9,6 +9,7 @@
 --   spock.recovery_engine_prepare ()  what must be there before the recovery slot is made
 --   spock.recovery_engine_disable / _enable / _drop (peer)
 --   spock.recovery_engine_add_table (relation)
+--   spock.recovery_engine_rules (failed)  how the engine resolves conflicts with last_update_wins, where timestamps are not all
 
 SET client_min_messages = warning;
 
@@ -81,6 +82,12 @@ $$;
 CREATE OR REPLACE FUNCTION spock.recovery_engine_add_table(relation regclass) RETURNS void LANGUAGE sql AS $$
     SELECT pglogical.replication_set_add_table('default', relation, false)
      WHERE NOT EXISTS (SELECT FROM spock.recovery_table WHERE relid = relation)
+$$;
+
+-- tie_wins: a change of failed's wins over a row of another node with the same commit timestamp. own_wins: and its updates over
+-- its own rows, whatever the timestamps (a clock may be set back).
+CREATE OR REPLACE FUNCTION spock.recovery_engine_rules(failed text, OUT tie_wins boolean, OUT own_wins boolean) LANGUAGE sql AS $$
+    SELECT true, true
 $$;
 
 RESET client_min_messages;

@@ -97,4 +97,12 @@ CREATE OR REPLACE FUNCTION spock.recovery_engine_add_table(relation regclass) RE
      WHERE NOT EXISTS (SELECT FROM spock.recovery_table WHERE relid = relation)
 $$;
 
+-- Of equal commit timestamps the node with the lower tiebreaker wins, out of this node and the one that a change comes from, wherever the
+-- row here came from. A node's changes over its own rows go by the timestamps as well; of equal ones the later change wins.
+CREATE OR REPLACE FUNCTION spock.recovery_engine_rules(failed text, OUT tie_wins boolean, OUT own_wins boolean) LANGUAGE sql AS $$
+    SELECT coalesce((mine.info ->> 'tiebreaker')::int, mine.node_id::bigint) >= coalesce((theirs.info ->> 'tiebreaker')::int, theirs.node_id::bigint), false
+      FROM spock.local_node l JOIN spock.node mine USING (node_id), spock.node theirs
+     WHERE theirs.node_name = failed
+$$;
+
 RESET client_min_messages;

@@ -21,6 +21,7 @@ func TestThreeNodes(t *testing.T) {
 		{"Tracking", testTracking},
 		{"Rescue", testRescue},
 		{"RescueConflicts", testRescueConflicts},
+		{"RescueResolvesAsTheEngine", testRescueResolvesAsTheEngine},
 		{"RescueSkipAndStop", testRescueSkipAndStop},
 		{"RescueInterrupted", testRescueInterrupted},
 		{"RescueIdentityFull", testRescueIdentityFull},
