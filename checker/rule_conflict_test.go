@@ -127,7 +127,10 @@ func TestConflicts(t *testing.T) {
 			s1, s2, _ := conflictWorld(w, key)
 			s1.fail(put(s1, key))
 			s2.ok(put(s2, 3000), put(s2, 3001))
-			w.edit("n3", func(t *tables) { t.row(rundir.TableVersion, 2, 2, 3000)[3]++ }) // wrong value, and not the row's
+			w.edit("n3", func(t *tables) { // a wrong value, in both tables
+				t.row(rundir.TableVersion, 2, 2, 3000)[3]++
+				t.row(rundir.TableConflict, 3000)[3]++
+			})
 			w.edit("n3", func(t *tables) { t.insert(rundir.TableVersion, 1, 2, key, 1, 0, 0, 1) })
 		}, "phantom n3, resurrected n3"},
 		{"a version row is missing", func(w *world) {
@@ -202,6 +205,16 @@ func TestConflictReasons(t *testing.T) {
 		s1, _, _ := conflictWorld(w, hotKey)
 		w.holds("n3", hotKey, s1, 1)
 		onlyFinding(t, w, Diverged, "n3", "conflict")
+	})
+	t.Run("not there at all", func(t *testing.T) {
+		w := newWorld(t)
+		s1, s2, _ := conflictWorld(w, key)
+		w.lacks("n3", s2, 1).holds("n3", key, s1, 1)
+		w.explanations = []rundir.Explanation{{Node: "n3", Session: 2, N: 1, Source: "log", Entry: "discarded"}}
+		r := w.check()
+		if got := strings.Join(kinds(r.Findings), ", "); got != "diverged n3, explained_loss n3" || r.Findings[0].Evidence["rule"] != "conflict_absent" {
+			t.Errorf("findings %s, %v", got, r.Findings[0].Evidence["rule"])
+		}
 	})
 	t.Run("tie", func(t *testing.T) {
 		w := newWorld(t)
