@@ -2,9 +2,11 @@ package checker
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
@@ -37,9 +39,8 @@ func (w *walker) judgeKey(key int64, hot bool, sides []side) {
 			continue
 		}
 		if top, _ := supersedes(x.row, x.writes); top < newest.at {
-			w.onEach(x.group, Lost, "conflict", 1, func(node string) example {
-				return w.conflictExample(key, node, x, newest, "no survivor holds")
-			})
+			rule, why := w.causality(hot, x, top, newest, union)
+			w.conflictWrong(Lost, rule, why, key, x, newest, "no survivor holds")
 		}
 	}
 }
@@ -47,16 +48,12 @@ func (w *walker) judgeKey(key int64, hot bool, sides []side) {
 // unite puts the sides' writes together, and finds the newest. A write that two of
 // them have with different commit timestamps is a finding of its own.
 func (w *walker) unite(key int64, sides []side) (union map[opID]write, newest write) {
-	if len(sides) > 1 {
-		union = make(map[opID]write)
-	}
+	union = w.union
+	clear(union)
 	for i := range sides {
 		for _, v := range sides[i].writes {
 			if newest.id == noRow || v.at > newest.at {
 				newest = v
-			}
-			if union == nil {
-				continue
 			}
 			u, known := union[v.id]
 			if !known {
@@ -123,8 +120,8 @@ func supersedes(row *write, writes []write) (top int64, through []write) {
 // conflictDiverged reports that a side holds another write of a key than the newest, while the survivors disagree. What
 // timestamps and overwritten writes say of the reason is said, and folded apart.
 func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, who string, union map[opID]write) {
-	rule, why := "conflict", "nothing in the timestamps explains it"
 	top, through := supersedes(x.row, x.writes)
+	var rule, why string
 	switch {
 	case !has(x.writes, newest.id):
 		rule, why = "conflict_absent", "the newer write is not there at all"
@@ -139,13 +136,30 @@ func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, wh
 		}
 		why = fmt.Sprintf("the clocks explain it: on %s %s overwrote %s although that one's commit timestamp is later by %v: the clock of %s %s, "+
 			"and where the two met in replication the overwritten one won", w.writer(v.id), w.describe(v), w.describe(prev), gap(prev.at, v.at), w.writer(v.id), behind)
-	case !hot && w.skipped(x, top, union):
-		rule = "conflict_causality"
-		first := root(newest, union)
-		why = fmt.Sprintf("causality explains it: %s updated a row that %s had inserted (%s), and the update came here before that insert: there was no row to update, "+
-			"the engine skipped it, and what came later stayed", w.writer(newest.id), w.writer(first.id), opKey(first.id.session, first.id.n))
+	default:
+		rule, why = w.causality(hot, x, top, newest, union)
 	}
-	w.onEach(x.group, Diverged, rule, 1, func(node string) example {
+	w.conflictWrong(Diverged, rule, why, key, x, newest, who)
+}
+
+// causality says whether it explains that a side lacks the newest write, although it came.
+func (w *walker) causality(hot bool, x *side, top int64, newest write, union map[opID]write) (rule, why string) {
+	yes, brought := w.skipped(x, top, union)
+	if hot || !yes {
+		return "conflict", "nothing in the timestamps explains it"
+	}
+	first := root(newest, union)
+	why = fmt.Sprintf("causality explains it: %s updated a row that %s had inserted (%s), and the update came before that insert: there was no row to update, ",
+		w.writer(newest.id), w.writer(first.id), opKey(first.id.session, first.id.n))
+	if brought != "" {
+		return "conflict_causality", why + brought
+	}
+	return "conflict_causality", why + "the engine skipped it, and what came later stayed"
+}
+
+// conflictWrong reports the row of a side.
+func (w *walker) conflictWrong(kind Kind, rule, why string, key int64, x *side, newest write, who string) {
+	w.onEach(x.group, kind, rule, 1, func(node string) example {
 		e := w.conflictExample(key, node, x, newest, who)
 		e.summary += "; " + why
 		e.details["explanation"] = why
@@ -162,27 +176,36 @@ func has(writes []write, id opID) bool {
 	return false
 }
 
-// skipped says whether each write after top, which should have won over a side's row, can have been skipped there, because
-// it came as the update of a row that was not there yet: it was an update, its node is not of the side, and
-// the row that it updated was inserted on a third node, whose transactions may come later than those of the first.
-func (w *walker) skipped(x *side, top int64, union map[opID]write) bool {
-	any := false
+// skipped says whether each write after top, which should have won over a side's row, can have been skipped there because there was
+// no row yet. brought says that it takes a rescue to explain it, and which.
+func (w *walker) skipped(x *side, top int64, union map[opID]write) (yes bool, brought string) {
 	for _, v := range x.writes {
 		if v.at <= top {
 			continue
 		}
-		any = true
-		first := root(v, union)
-		if v.prev == noRow || first.prev != noRow || w.writer(first.id) == w.writer(v.id) {
-			return false
-		}
 		for _, node := range x.group.nodes {
-			if node == w.writer(v.id) || node == w.writer(first.id) {
-				return false
+			if w.skippable(v, node, union) {
+				continue
 			}
+			r := slices.IndexFunc(w.in.rescues, func(r rundir.Rescue) bool {
+				return r.Target == node && r.Failed == w.writer(v.id) && w.skippable(v, r.Source, union)
+			})
+			if r < 0 {
+				return false, ""
+			}
+			brought = fmt.Sprintf("%s skipped it, and so the rescue of %s from there could not bring it", w.in.rescues[r].Source, node)
 		}
+		yes = true
 	}
-	return any
+	return yes, brought
+}
+
+// skippable says whether a node can have skipped a write because it came as the update of a row that was not there yet: it was an
+// update, its node is another, and the row that it updated was inserted on a third, whose transactions may come later.
+func (w *walker) skippable(v write, node string, union map[opID]write) bool {
+	first := root(v, union)
+	writer, inserter := w.writer(v.id), w.writer(first.id)
+	return v.prev != noRow && first.prev == noRow && writer != inserter && node != writer && node != inserter
 }
 
 // root follows what a write overwrote to the first write of the row, as far as it is known.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/workload/history"
@@ -183,6 +184,29 @@ func TestConflictReasons(t *testing.T) {
 		w.lacks("n3", s1, 1).lacks("n2", s1, 1)
 		w.edit("n3", func(t *tables) { t.remove(rundir.TableConflict, is(key)) })
 		onlyFinding(t, w, Diverged, "n3", "conflict", "has no row") // the insert is on no survivor: nothing shows who made it
+	})
+	t.Run("causality, and a rescue from where it was skipped", func(t *testing.T) {
+		// n1 updated what n3 had inserted; n2 did not have that yet; n3 did not have n1's update when n1 was lost.
+		for _, source := range []string{"n2", "n3"} {
+			w := newWorld(t)
+			s1, _, s3 := conflictWorld(w, key)
+			s3.ok(put(s3, 3000))
+			s1.ok(put(s1, 3000))
+			w.overwrote(s3, 2, noRow, 15).overwrote(s1, 2, opID{3, 2}, 16).holds("n2", 3000, s3, 2).holds("n3", 3000, s3, 2)
+			target := map[string]string{"n2": "n3", "n3": "n2"}[source]
+			w.rescues = []rundir.Rescue{{Failed: "n1", Source: source, Target: target, StartedAt: at(31), EndedAt: at(32), OK: true, Limit: time.Minute, Transactions: 1,
+				Again: &rundir.Again{OK: true}}}
+			r := w.check()
+			want := map[string]string{"n2": "conflict_causality", "n3": "conflict"}[source] // n3 cannot have skipped it
+			for _, f := range r.Findings {
+				if f.Kind != Lost || f.Evidence["rule"] != want || source == "n2" && !strings.Contains(f.Summary, "n2 skipped it, and so the rescue of n3 from there could not bring it") {
+					t.Errorf("rescue from %s: %s by %v: %s", source, f.Kind, f.Evidence["rule"], f.Summary)
+				}
+			}
+			if got := strings.Join(kinds(r.Findings), ", "); got != "lost n2, lost n3" {
+				t.Errorf("rescue from %s: findings %s", source, got)
+			}
+		}
 	})
 	t.Run("not causality: the update came from where the row did", func(t *testing.T) {
 		w := newWorld(t)

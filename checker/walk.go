@@ -32,6 +32,7 @@ type walker struct {
 	accounts   []counterReplay
 	eventSizes []int64          // scratch
 	puts       []history.Effect // scratch
+	union      map[opID]write   // scratch
 }
 
 // session is one history while it is walked.
@@ -45,7 +46,7 @@ type session struct {
 
 func newWalker(in *input, c *collector, result *RoundResult, groups []*group) *walker {
 	w := &walker{in: in, c: c, groups: groups, result: result, all: 1<<len(groups) - 1}
-	w.nodeOf = make(map[int]string)
+	w.nodeOf, w.union = make(map[int]string), make(map[opID]write)
 	for _, s := range in.run.Workload.Sessions {
 		w.nodeOf[s.ID] = s.Node
 	}
