@@ -38,7 +38,8 @@ type round struct {
 	plans   *background // the executor's run
 	stats   *workload.Stats
 	watcher atomic.Pointer[watch.Watcher]
-	rescues []rundir.Rescue // not saved yet
+	rescues []rundir.Rescue    // not saved yet
+	marks   map[string]logMark // by node
 }
 
 // runRound runs one round from restore to check. Its error is a failure of the
@@ -291,7 +292,7 @@ func (r *round) restore(ctx context.Context) error {
 	for _, n := range r.cluster.Nodes() {
 		r.event(rundir.NodeEvent{At: r.deps.Clock(), Node: n.Name(), Kind: rundir.EventStart})
 	}
-	return nil
+	return r.markLogs(ctx)
 }
 
 func (r *round) event(e rundir.NodeEvent) {

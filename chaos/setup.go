@@ -40,6 +40,10 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 	if err != nil {
 		return err
 	}
+	deciding, err := engineSettings(ctx, h.cluster, h.engine)
+	if err != nil {
+		return err
+	}
 	h.description = workload.Describe(h.cfg.Seed, nodeNames(h.cfg.Nodes), h.workloadConfig())
 	keyed, insertOnly := workload.Tables()
 	err = Wire(ctx, h.cluster, h.engine, Wiring{
@@ -58,7 +62,7 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 		SchemaVersion: rundir.SchemaVersion, Seed: h.cfg.Seed, Config: h.cfg.Effective,
 		Versions: rundir.Versions{Postgres: h.cluster.Version(), Engine: h.engine.Name() + " " + engineVersion, SpockChaos: h.deps.Version},
 		Nodes:    nodeNames(h.cfg.Nodes), Workload: h.description, StartedAt: h.started,
-		ReplayOf: h.cfg.Replay, RecoverySQL: h.cfg.RecoverySQL,
+		ReplayOf: h.cfg.Replay, RecoverySQL: h.cfg.RecoverySQL, EngineSettings: deciding,
 	}
 	h.deps.Log.Info("cluster is wired", zap.Int("nodes", h.cfg.Nodes), zap.String("postgres", h.cluster.Version()),
 		zap.String("engine", h.record.Versions.Engine), zap.Duration("took", h.deps.Clock().Sub(h.started)))
@@ -146,6 +150,28 @@ func EngineVersion(ctx context.Context, cluster topology.Cluster, eng engine.Eng
 		return "", fmt.Errorf("read the version of %s on %s: %w", eng.Name(), first, err)
 	}
 	return version, nil
+}
+
+// engineSettings asks the first node, whose settings all have, for what decides over conflicts and failures there.
+func engineSettings(ctx context.Context, cluster topology.Cluster, eng engine.Engine) (map[string]string, error) {
+	d, ok := eng.(engine.Decider)
+	if !ok {
+		return nil, nil
+	}
+	first, found := cluster.Nodes()[0].Name(), map[string]string{}
+	err := onNode(ctx, cluster, first, func(c *pgx.Conn) error {
+		rows, err := c.Query(ctx, "SELECT name, setting FROM pg_settings WHERE name = ANY ($1)", d.Deciding())
+		if err != nil {
+			return err
+		}
+		var name, value string
+		_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error { found[name] = value; return nil })
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the settings of %s on %s: %w", eng.Name(), first, err)
+	}
+	return found, nil
 }
 
 func (h *harness) workloadConfig() workload.Config {

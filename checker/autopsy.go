@@ -31,11 +31,11 @@ func (w *walker) autopsy(ctx context.Context, i int, g *group, s *session, regis
 			case history.RegisterUpdate:
 				noteWrite(byKey[e.Key], op, here, e.Value, true, nil)
 			case history.RegisterDelete:
-				noteRemoval(byKey[e.Key], op, here)
+				noteRemoval(byKey[e.Key], op, here, e)
 			case history.RegisterRekey:
 				x, known := replay.live[e.Key] // of a move that is not there: what it would have moved
 				noteWrite(byKey[e.Key2], op, here, x.value, known, func() int64 { return padSum(pad, s.header.Seed, x.padKey, x.pad) })
-				noteRemoval(byKey[e.Key], op, here)
+				noteRemoval(byKey[e.Key], op, here, e)
 			case history.BulkInsert:
 				if x := byN[op.N]; x != nil {
 					x.inserted = true
@@ -55,7 +55,12 @@ func (w *walker) autopsy(ctx context.Context, i int, g *group, s *session, regis
 	}
 	for _, x := range registers {
 		kind, text := judgeRegister(x, s.id)
-		w.onEach(g, kind, rundir.TableRegister, 1, func(node string) example { return registerExample(s, node, x, text) })
+		for _, node := range g.nodes {
+			why := w.in.explainRegister(node, s, x, kind)
+			w.c.add(explained(kind, why), node, rundir.TableRegister, 1, func() example {
+				return registerExample(s, node, x, text).explain(why)
+			})
+		}
 	}
 	for _, x := range bulks {
 		kind, text := judgeBulk(x)
@@ -87,12 +92,13 @@ func noteWrite(x *wrongRegister, op *history.Op, here bool, value int64, known b
 	}
 }
 
-// noteRemoval notes that op deleted a wrong register or moved it away.
-func noteRemoval(x *wrongRegister, op *history.Op, here bool) {
+// noteRemoval notes that op deleted a wrong register or moved it away, by the effect e.
+func noteRemoval(x *wrongRegister, op *history.Op, here bool, e *history.Effect) {
 	if x == nil || x.have == nil || !here {
 		return
 	}
 	if op.N > x.have.n || op.N == x.have.n && x.facts.written {
-		x.facts.removed = true
+		x.facts.removed, x.facts.remover, x.facts.removal = true, *op, *e
+		x.facts.remover.Effects = nil
 	}
 }

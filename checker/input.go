@@ -37,7 +37,8 @@ type input struct {
 	observed     map[int][]observed         // by session
 	rescues      []rundir.Rescue
 	explanations map[nodeOp]rundir.Explanation // the first of each
-	histories    []historyFile                 // by session
+	givenUp      map[nodeRow][]rundir.Explanation
+	histories    []historyFile // by session
 }
 
 type historyFile struct {
@@ -87,7 +88,8 @@ func (in *input) phaseEnd(name string) time.Time {
 // load reads a round. A round whose round.json was never written has Number 0.
 func load(run rundir.Run, dir string, n int) (*input, error) {
 	in := &input{run: run, dir: rundir.RoundDir(dir, n), samples: make(map[string][]rundir.Sample),
-		observed: make(map[int][]observed), explanations: make(map[nodeOp]rundir.Explanation)}
+		observed: make(map[int][]observed), explanations: make(map[nodeOp]rundir.Explanation),
+		givenUp: make(map[nodeRow][]rundir.Explanation)}
 	err := rundir.ReadJSON(filepath.Join(in.dir, rundir.RoundFile), &in.round)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -149,15 +151,6 @@ func (in *input) loadObservations() error {
 		slices.SortStableFunc(o, func(a, b observed) int { return cmp.Compare(a.After, b.After) })
 	}
 	return err
-}
-
-func (in *input) loadExplanations() error {
-	return eachOf(in, rundir.ExplanationsFile, func(e rundir.Explanation) {
-		k := nodeOp{e.Node, opID{e.Session, e.N}}
-		if _, known := in.explanations[k]; !known {
-			in.explanations[k] = e
-		}
-	})
 }
 
 // findHistories lists the history files by session.

@@ -123,7 +123,7 @@ func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, wh
 	top, through := supersedes(x.row, x.writes)
 	var rule, why string
 	switch {
-	case !has(x.writes, newest.id):
+	case !includes(x.writes, newest.id):
 		rule, why = "conflict_absent", "the newer write is not there at all"
 	case x.row != nil && x.row.at == newest.at:
 		rule, why = "conflict_tie", "both have the same commit timestamp, and what then wins depends on which arrives last"
@@ -167,7 +167,7 @@ func (w *walker) conflictWrong(kind Kind, rule, why string, key int64, x *side, 
 	})
 }
 
-func has(writes []write, id opID) bool {
+func includes(writes []write, id opID) bool {
 	for _, v := range writes {
 		if v.id == id {
 			return true

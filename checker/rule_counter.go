@@ -34,22 +34,28 @@ func (m counterReplay) applyCounter(op *history.Op) {
 // judgeCounters compares the counters with the sum of what was added by the
 // transactions that are there.
 func (w *walker) judgeCounters(i int, g *group) {
-	w.judgeBalances(g, g.counter, w.counters[i], rundir.TableCounter, "counter", func([]int64) {})
+	w.judgeBalances(i, g, g.counter, w.counters[i], rundir.TableCounter, "counter", func([]int64) {})
 }
 
 // judgeBalances compares keyed numbers: too high is doubled for counters, anything else is
 // torn. seen is given every row.
-func (w *walker) judgeBalances(g *group, c *cursor, want counterReplay, table, noun string, seen func(row []int64)) {
+func (w *walker) judgeBalances(i int, g *group, c *cursor, want counterReplay, table, noun string, seen func(row []int64)) {
 	keys := make([]int64, 0, len(want))
 	for k := range want {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
 	report := func(kind Kind, key int64, have any, text string) {
-		w.onEach(g, kind, table, 1, func(node string) example {
-			return example{key: fmt.Sprintf("%s %d", noun, key), summary: fmt.Sprintf("%s %d on %s %s", noun, key, node, text),
-				details: map[string]any{"value": have, "expected": want[key]}}
-		})
+		for _, node := range g.nodes {
+			var why *rundir.Explanation
+			if kind == Torn {
+				why = w.explainBalance(i, node, table, key, want[key])
+			}
+			w.c.add(explained(kind, why), node, table, 1, func() example {
+				return example{key: fmt.Sprintf("%s %d", noun, key), summary: fmt.Sprintf("%s %d on %s %s", noun, key, node, text),
+					details: map[string]any{"value": have, "expected": want[key]}}.explain(why)
+			})
+		}
 	}
 	last, started := int64(0), false
 	for c.row != nil || len(keys) > 0 {

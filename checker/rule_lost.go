@@ -15,12 +15,8 @@ func (w *walker) lost(s *session, op *history.Op, applied uint64) {
 			continue
 		}
 		for _, node := range g.nodes {
-			kind := Lost
-			why, explained := w.in.explanations[nodeOp{node, opID{s.header.Session, op.N}}]
-			if explained {
-				kind = ExplainedLoss
-			}
-			w.c.add(kind, node, "ledger", 1, func() example {
+			why := w.in.explainTransaction(node, s, op.N)
+			w.c.add(explained(Lost, why), node, "ledger", 1, func() example {
 				text := fmt.Sprintf("%s lacks the acknowledged write %s of %s", node, opKey(s.header.Session, op.N), s.header.Node)
 				e := opExample(s, op, text)
 				if applied != 0 {
@@ -29,11 +25,7 @@ func (w *walker) lost(s *session, op *history.Op, applied uint64) {
 				} else {
 					e.summary += "; no survivor has it"
 				}
-				if explained {
-					e.summary += "; " + why.Source + " there says why"
-					e.details["source"], e.details["entry"] = why.Source, why.Entry
-				}
-				return e
+				return e.explain(why)
 			})
 		}
 	}

@@ -71,6 +71,8 @@ type registerFacts struct {
 	outcome     history.Outcome
 	removed     bool // a later operation that is there deleted it or moved it away
 	op          history.Op
+	remover     history.Op // the last of those, without effects
+	removal     history.Effect
 }
 
 // maxWrong is how many wrong rows of one session and group are looked into one by one.

@@ -34,7 +34,7 @@ func Build(dir string, res *checker.Result) (*Report, error) {
 		StartedAt: run.StartedAt, EndedAt: run.EndedAt, Interrupted: run.Interrupted, Error: run.Error,
 		ReplayOf: run.ReplayOf, Rounds: []Round{}, Faults: []Fault{}, Rescues: []Rescue{},
 		Operations: operations(checker.Operations{}), Slots: map[string]Slot{}, Findings: []Finding{}, Notes: []string{},
-		Again: again(dir, run),
+		Again: again(dir, run), EngineSettings: orEmpty(run.EngineSettings),
 	}
 	last := run.StartedAt
 	for n := 1; n <= rounds; n++ {
@@ -192,9 +192,9 @@ func list[T any](s []T) []T {
 	return slices.Clone(s)
 }
 
-func orEmpty(m map[string]any) map[string]any {
+func orEmpty[V any](m map[string]V) map[string]V {
 	if m == nil {
-		return map[string]any{}
+		return map[string]V{}
 	}
 	return maps.Clone(m)
 }

@@ -34,6 +34,9 @@ type Report struct {
 	Findings      []Finding       `json:"findings"`
 	Again         Again           `json:"run_again"`
 	Notes         []string        `json:"notes"` // what of the run directory could not be read, and what the harness had to do for the engine
+
+	// EngineSettings are those that decide over conflicts and over changes that fail.
+	EngineSettings map[string]string `json:"engine_settings"`
 }
 
 // Round is one round of a run.

@@ -1,8 +1,11 @@
 package topology
 
-import "context"
+import (
+	"context"
+	"io"
+)
 
-// The interfaces of this file are what only some kinds of nodes can have done to them. A fault asks for its interface by a type
+// The interfaces of this file are what only some kinds of nodes can do, or can have done to them. A fault asks for its interface by a type
 // assertion; where a node lacks it, the fault is not drawn. Each method returns when its effect is there, an error names
 // the node, and undoing what was not done is no error. Stop and Lose end DropPackets, Restore ends all of them.
 
@@ -53,3 +56,14 @@ type DiskFiller interface {
 	// DiskSpace is what the file system says of the volume: bytes.
 	DiskSpace(ctx context.Context) (size, free int64, err error)
 }
+
+// LogCopier is a node whose server log can be read from a place on, whole, also while the server writes it.
+type LogCopier interface {
+	// LogEnd is the place up to which the log is written now.
+	LogEnd(ctx context.Context) (LogPlace, error)
+	// CopyLog writes the log from a place on. What a node that was lost had logged is gone.
+	CopyLog(ctx context.Context, from LogPlace, to io.Writer) error
+}
+
+// LogPlace is a place in a server log, in the node's own words.
+type LogPlace string

@@ -162,11 +162,33 @@ type Again struct {
 	DigestAfter  string `json:"digest_after"`
 }
 
-// Explanation is a log entry of an engine that says why a node did not apply a transaction of the workload.
+// Explanation is a log entry of an engine that says what a node did not apply, or what it overwrote: a whole transaction of the workload (Session, N), or
+// what some transaction had made of one row (Row).
 type Explanation struct {
-	Node    string `json:"node"` // that did not
-	Session int    `json:"session"`
-	N       int64  `json:"n"`
-	Source  string `json:"source"` // "spock.exception_log"
-	Entry   string `json:"entry"`
+	Node    string      `json:"node"` // where it is missing
+	Session int         `json:"session,omitempty"`
+	N       int64       `json:"n,omitempty"`
+	Row     *RowVersion `json:"row,omitempty"`
+	Source  string      `json:"source"` // "spock.exception_log", "spock.resolutions", "server log"
+	Entry   string      `json:"entry"`
+}
+
+// RowVersion is what a transaction made of a row.
+type RowVersion struct {
+	Table       string           `json:"table"`
+	Columns     map[string]int64 `json:"columns"`           // the whole numbers that are known; after a delete, of the row that it deletes
+	Deleted     bool             `json:"deleted,omitempty"` // it removed the row
+	Origin      string           `json:"origin"`            // the node that it was written to
+	CommittedAt time.Time        `json:"committed_at"`      // there
+}
+
+// Key is the row's primary key, in the tables where a row has values that change.
+func (v *RowVersion) Key() (key int64, ok bool) {
+	switch v.Table {
+	case TableRegister, TableCounter:
+		key, ok = v.Columns["key"]
+	case TableAccount:
+		key, ok = v.Columns["id"]
+	}
+	return key, ok
 }

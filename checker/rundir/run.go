@@ -26,6 +26,9 @@ type Run struct {
 	ReplayOf      string           `json:"replay_of,omitempty"`
 	RecoverySQL   string           `json:"recovery_sql,omitempty"` // the user's file, if one was loaded
 	FirstFaultAt  time.Time        `json:"first_fault_at,omitzero"`
+
+	// EngineSettings are those that decide over conflicts and over changes that fail, as the first node has them.
+	EngineSettings map[string]string `json:"engine_settings,omitempty"`
 }
 
 // Versions names what a verdict is about.

@@ -40,7 +40,7 @@ func Write(dir string, s Spec) (*checker.Result, error) {
 			"engine": "pglogical", "pg-ver": "", "report-dir": dir, "seed": s.Seed, "quiet": false},
 		Versions:  rundir.Versions{Postgres: "15.18", Engine: "pglogical 2.4.2", SpockChaos: "v0.1.0"},
 		StartedAt: Start(), EndedAt: Start().Add(time.Duration(s.Rounds) * roundLength),
-		RecoverySQL: s.Text,
+		RecoverySQL: s.Text, EngineSettings: map[string]string{"pglogical.conflict_resolution": "last_update_wins"},
 	}
 	if err := rundir.WriteJSON(filepath.Join(dir, rundir.RunFile), run); err != nil {
 		return nil, err

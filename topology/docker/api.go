@@ -47,6 +47,8 @@ type API interface {
 	Processes(ctx context.Context, id string) ([]int, error)
 	// Log is the end of what process 1 wrote to both its streams, at most so many lines.
 	Log(ctx context.Context, id string, lines int) (string, error)
+	// CopyErrors writes what process 1, of this and of earlier starts, wrote to its standard error since a moment.
+	CopyErrors(ctx context.Context, id string, since time.Time, to io.Writer) error
 	// Exec runs a program in a running container, as a user of it ("" is the container's own), and returns when it has
 	// ended. An exit status other than 0 is no error.
 	Exec(ctx context.Context, id, user string, argv ...string) (Result, error)

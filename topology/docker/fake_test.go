@@ -58,6 +58,10 @@ func (f *fake) Close() error {
 func (f *fake) Image(context.Context, string) (Image, error)     { return Image{}, nil }
 func (f *fake) PullImage(context.Context, string) error          { return errPlanned }
 func (f *fake) Log(context.Context, string, int) (string, error) { return "the end\n", nil }
+func (f *fake) CopyErrors(_ context.Context, _ string, _ time.Time, to io.Writer) error {
+	_, err := io.WriteString(to, "the end\n")
+	return err
+}
 func (f *fake) ImportImage(context.Context, string, io.Reader, ...string) error {
 	return errPlanned
 }

@@ -358,6 +358,16 @@ func (m *moby) Log(ctx context.Context, id string, lines int) (string, error) {
 	return out.String(), err
 }
 
+func (m *moby) CopyErrors(ctx context.Context, id string, since time.Time, to io.Writer) error {
+	r, err := m.c.ContainerLogs(ctx, id, container.LogsOptions{ShowStderr: true, Since: since.UTC().Format(time.RFC3339Nano)})
+	if err != nil {
+		return said(err)
+	}
+	defer func() { _ = r.Close() }()
+	_, err = stdcopy.StdCopy(io.Discard, to, r)
+	return err
+}
+
 func (m *moby) Exec(ctx context.Context, id, user string, argv ...string) (Result, error) {
 	made, err := m.c.ContainerExecCreate(ctx, id, container.ExecOptions{User: user, Cmd: argv, AttachStdout: true, AttachStderr: true})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -378,4 +379,20 @@ func (n *node) Log(limit int) (string, error) {
 		n.mu.Unlock()
 	}
 	return text[max(0, len(text)-limit):], n.wrap("reading the log of", err)
+}
+
+var _ topology.LogCopier = (*node)(nil)
+
+// LogEnd is now, by the clock of the engine's machine, which is this one: ports are published here.
+func (n *node) LogEnd(context.Context) (topology.LogPlace, error) {
+	return topology.LogPlace(n.cluster.opts.Clock().UTC().Format(time.RFC3339Nano)), nil
+}
+
+// CopyLog reads the server's standard error: the engine keeps it as long as the container, over stops and starts.
+func (n *node) CopyLog(ctx context.Context, from topology.LogPlace, to io.Writer) error {
+	since, err := time.Parse(time.RFC3339Nano, string(from))
+	if err == nil {
+		err = n.api().CopyErrors(ctx, n.container(), since, to)
+	}
+	return n.wrap("reading the log of", err)
 }

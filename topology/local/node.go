@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -321,6 +323,31 @@ func (n *node) Paused() (bool, error) {
 func (n *node) Log(max int) (string, error) {
 	s, err := tail(n.logPath(), -int64(max))
 	return s, n.wrap("reading the log of", err)
+}
+
+var _ topology.LogCopier = (*node)(nil)
+
+// LogEnd is the size of the log: each start of the server goes on with the same file.
+func (n *node) LogEnd(context.Context) (topology.LogPlace, error) {
+	return topology.LogPlace(strconv.FormatInt(n.logSize(), 10)), nil
+}
+
+func (n *node) CopyLog(ctx context.Context, from topology.LogPlace, to io.Writer) error {
+	offset, err := strconv.ParseInt(string(from), 10, 64)
+	if err != nil {
+		return n.wrap("reading the log of", err)
+	}
+	f, err := os.Open(n.logPath())
+	if err != nil {
+		return n.wrap("reading the log of", err)
+	}
+	defer func() { _ = f.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = f.Close() })
+	defer stop()
+	if _, err = f.Seek(offset, io.SeekStart); err == nil {
+		_, err = io.Copy(to, f)
+	}
+	return n.wrap("reading the log of", err)
 }
 
 func (n *node) logSize() int64 {

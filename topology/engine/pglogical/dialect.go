@@ -18,6 +18,8 @@ type Dialect struct {
 	NodeOrigin string
 	// Settings are those that the others do not have.
 	Settings map[string]string
+	// Deciding are those of its settings that decide over conflicts and failures and that the others do not have.
+	Deciding []string
 }
 
 // New is the engine for pglogical itself.

@@ -8,7 +8,10 @@ import (
 // Engine is the adapter.
 type Engine struct{ pglogical.Engine }
 
-var _ engine.Discarder = Engine{}
+var (
+	_ engine.Discarder     = Engine{}
+	_ engine.ConflictSaver = Engine{}
+)
 
 // New is the engine.
 func New() Engine {
@@ -20,8 +23,11 @@ func New() Engine {
 		WalSender:  "slot",
 		NodeOrigin: "'spk_node_' || n.node_id",
 		Settings: map[string]string{
-			// Every resolved conflict is in spock.resolutions.
+			// Every resolved conflict is in spock.resolutions …
 			"spock.save_resolutions": "on",
+			// … but for an update that took the place of another node's row: that one is in the server log.
+			"spock.log_origin_change": "since_sub_creation",
 		},
+		Deciding: []string{"spock.exception_behaviour", "spock.save_resolutions"},
 	})}
 }
