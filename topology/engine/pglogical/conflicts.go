@@ -94,7 +94,7 @@ var operations = map[string]engine.Operation{
 // parseConflict makes a conflict of an entry of the log; it says no if anything of it is not as expected.
 func parseConflict(e logEntry, origins engine.Origins) (c engine.Conflict, ok bool) {
 	m := conflictMessage.FindStringSubmatch(e.message)
-	if m == nil || operations[m[1]] == "" {
+	if e.broken || m == nil || operations[m[1]] == "" {
 		return c, false
 	}
 	c = engine.Conflict{Source: ServerLog, LoggedAt: e.at, Table: m[2], Operation: operations[m[1]], Resolution: engine.Resolution(m[3]),
@@ -154,7 +154,8 @@ var columnStart = regexp.MustCompile(`(?:^| )([A-Za-z_][A-Za-z0-9_]*)\[([a-z0-9_
 var errNoRow = errors.New("not a row")
 
 // integers are the columns of a row, "key[int8]:5 note[text]:x", that are whole numbers and not null. A text may contain anything, also what looks like
-// another column: a row in which a name occurs twice is refused, since it is not known which of the two is the column.
+// another column: a row in which a name occurs twice is refused, since it is not known which of the two is the column, and
+// what looks like a column that the table does not have is of no use to anybody.
 func integers(tuple string) (map[string]int64, error) {
 	starts := columnStart.FindAllStringSubmatchIndex(tuple, -1)
 	if len(starts) == 0 || starts[0][0] != 0 {

@@ -15,6 +15,7 @@ type logEntry struct {
 	severity string
 	message  string
 	detail   string
+	broken   bool // something of it is cut off, mixed up or overlong
 }
 
 // linePrefix is log_line_prefix of topology/server as it is for an apply worker (its application_name is there where the extension gives the worker
@@ -31,7 +32,7 @@ const (
 )
 
 // eachEntry gives the messages of a server log, in their order. A message and its DETAIL belong together only if they stand next to each other, of
-// one process, at one time. What is cut off, mixed up or overlong is left out.
+// one process, at one time.
 func eachEntry(log io.Reader, f func(logEntry) error) error {
 	r := bufio.NewReaderSize(log, maxLine)
 	var p logParser
@@ -69,21 +70,19 @@ func readLine(r *bufio.Reader) (line string, whole bool, err error) {
 
 // logParser holds the message that is being read.
 type logParser struct {
-	entry  *logEntry
-	stamp  string // time and process, as they stand in the line
-	broken bool
-	part   *string // what a further line belongs to; nil: nothing that is kept
+	entry *logEntry
+	stamp string  // time and process, as they stand in the line
+	part  *string // what a further line belongs to; nil: nothing that is kept
 }
 
 // line takes the next line; it returns the message that ended before it.
 func (p *logParser) line(text string, whole bool) (done *logEntry) {
 	if rest, more := strings.CutPrefix(text, "\t"); more {
 		switch {
-		case !whole:
-			p.broken = true
-		case p.part != nil && len(*p.part)+len(rest) > maxEntry:
-			p.broken = true
-		case p.part != nil:
+		case p.part == nil:
+		case !whole || len(*p.part)+len(rest) > maxEntry:
+			p.entry.broken = true
+		default:
 			*p.part += "\n" + rest
 		}
 		return nil
@@ -97,12 +96,9 @@ func (p *logParser) line(text string, whole bool) (done *logEntry) {
 		if p.entry == nil || stamp != p.stamp {
 			return p.end() // whose it is, is not known
 		}
-		p.broken = p.broken || !whole
 		p.part = nil
 		if m[3] == "DETAIL" {
-			if p.entry.detail != "" {
-				p.broken = true
-			}
+			p.entry.broken = p.entry.broken || !whole || p.entry.detail != ""
 			p.entry.detail = m[4]
 			p.part = &p.entry.detail
 		}
@@ -113,8 +109,8 @@ func (p *logParser) line(text string, whole bool) (done *logEntry) {
 	if err != nil {
 		return done
 	}
-	p.entry = &logEntry{at: at.UTC(), severity: m[3], message: m[4]}
-	p.stamp, p.broken, p.part = stamp, !whole, &p.entry.message
+	p.entry = &logEntry{at: at.UTC(), severity: m[3], message: m[4], broken: !whole}
+	p.stamp, p.part = stamp, &p.entry.message
 	return done
 }
 
@@ -127,12 +123,9 @@ func isPart(severity string) bool {
 	return false
 }
 
-// end returns the message that was being read, unless it is broken.
+// end returns the message that was being read.
 func (p *logParser) end() *logEntry {
 	e := p.entry
-	if p.broken {
-		e = nil
-	}
 	*p = logParser{}
 	return e
 }
