@@ -87,7 +87,8 @@ test-spock:
 	@echo "go test, $$("$$SPOCKCHAOS_SPOCK_PG_BIN/postgres" --version), Spock" && \
 	export SPOCKCHAOS_TEST_PG_BIN="$$SPOCKCHAOS_SPOCK_PG_BIN" && \
 	go test -buildvcs=false -count=1 $(TESTFLAGS) ./topology/engine/... ./sql ./chaos/watch ./chaos/rescue && \
-	go test -buildvcs=false -count=1 $(TESTFLAGS) -run TestEngine ./topology/local
+	go test -buildvcs=false -count=1 $(TESTFLAGS) -run TestEngine ./topology/local && \
+	go test -buildvcs=false -count=1 $(TESTFLAGS) -run TestConflictsExplain ./chaos
 
 bench:
 	@$(PREFIX)/deps.sh build run

@@ -117,7 +117,9 @@ func TestExplainedRegister(t *testing.T) {
 		{"the insert was dropped, its later update was not", func(w *world) {
 			s := w.session(1, "n1")
 			s.ok(insert(s.key(1), 11)).ok(del(s.key(1))).ok(insert(s.key(1), 13)).ok(update(s.key(1), 14))
-			w.edit("n3", func(t *tables) { t.row(rundir.TableRegister, s.key(1))[4] = history.PadSum(history.Pad(testSeed, s.key(1), 1)) })
+			w.edit("n3", func(t *tables) {
+				t.row(rundir.TableRegister, s.key(1))[4] = history.PadSum(history.Pad(testSeed, s.key(1), 1))
+			})
 			w.gaveUp("n3", rundir.TableRegister, false, "n1", s.during(3), map[string]int64{"key": s.key(1), "session": 1, "n": 3, "value": 13})
 		}, "explained_loss n3"},
 	})

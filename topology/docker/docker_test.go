@@ -16,6 +16,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/clusterfile"
+	"github.com/spockchaos/spockchaos/topology/clustertest"
 	"github.com/spockchaos/spockchaos/topology/docker"
 	"github.com/spockchaos/spockchaos/topology/docker/dockertest"
 	"github.com/spockchaos/spockchaos/topology/docker/image/imagetest"
@@ -57,6 +58,7 @@ func (s *scene) run(t *testing.T) {
 		{"up", s.up}, {"links are the only way", s.onlyWay}, {"link", s.link},
 		{"save and restore", s.saveAndRestore},
 		{"stop and start", s.stopAndStart}, {"pause", s.pause},
+		{"log", func(t *testing.T) { clustertest.CopiesLog(limit(t), t, s.c.Node("n1")) }},
 		{"disconnect", s.disconnect}, {"drop packets", s.dropPackets}, {"disk", s.disk}, {"memory", s.memory},
 		{"side by side", s.sideBySide},
 	} {

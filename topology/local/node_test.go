@@ -17,6 +17,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/clusterfile"
+	"github.com/spockchaos/spockchaos/topology/clustertest"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/link"
 	"github.com/spockchaos/spockchaos/topology/local"
@@ -205,6 +206,7 @@ func TestNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	t.Run("log", func(t *testing.T) { clustertest.CopiesLog(ctx, t, n) })
 	t.Run("broken data", func(t *testing.T) {
 		// A start that fails names the node and quotes the log.
 		if err := n.Stop(ctx, topology.StopFast); err != nil {

@@ -2,6 +2,7 @@ package spock_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -145,4 +146,65 @@ func TestProgressSurvivesACrash(t *testing.T) {
 		t.Errorf("progress %s before the crash, %s after it", before, after)
 	}
 	t.Logf("the subscription's own origin says %s", own)
+}
+
+// TestSavedConflictsOfSingleChanges has n2 discard one change of a transaction and apply the rest.
+func TestSavedConflictsOfSingleChanges(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	_, connect := start(ctx, t)
+	n1, n2 := connect("n1"), connect("n2")
+	saved := func() (all []engine.Conflict) {
+		t.Helper()
+		origins, err := spock.New().Origins(ctx, n2)
+		if err != nil || origins[0] != "n2" || len(origins) != 3 { // both nodes by their ids
+			t.Fatal(origins, err)
+		}
+		if err := spock.New().SavedConflicts(ctx, n2, "public", origins, func(c engine.Conflict) error { all = append(all, c); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	const large = 1<<62 + 1 // beyond what a float64 holds
+	change := func(n int, id int) {
+		t.Helper()
+		run(ctx, t, n1, fmt.Sprintf("INSERT INTO public.wide VALUES (%d, 1)", id))
+		until(ctx, t, n2, fmt.Sprintf("EXISTS (SELECT FROM public.wide WHERE id = %d)", id))
+		run(ctx, t, n2, "BEGIN", "SELECT spock.repair_mode(true)", fmt.Sprintf("DELETE FROM public.wide WHERE id = %d", id), "COMMIT")
+		run(ctx, t, n1, "BEGIN", fmt.Sprintf("INSERT INTO public.marker VALUES (3, %d)", n), fmt.Sprintf("UPDATE public.wide SET v = %d WHERE id = %d", large, id), "COMMIT",
+			fmt.Sprintf("INSERT INTO public.marker VALUES (4, %d)", n))
+		until(ctx, t, n2, fmt.Sprintf("EXISTS (SELECT FROM public.marker WHERE (session, n) = (4, %d))", n))
+	}
+	for _, c := range []*pgx.Conn{n1, n2} {
+		run(ctx, t, c, "CREATE TABLE public.wide (id int PRIMARY KEY, v bigint)")
+		if err := spock.New().AddTables(ctx, c, []string{"public.wide"}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(1, 1) // of a transaction that is discarded as a whole nothing is said here
+	if all := saved(); len(all) != 0 {
+		t.Errorf("%+v", all)
+	}
+	run(ctx, t, n2, "ALTER SYSTEM SET spock.exception_behaviour = 'discard'", "SELECT pg_reload_conf()")
+	until(ctx, t, n2, "current_setting('spock.exception_behaviour') = 'discard'")
+	// The apply worker reads its settings anew when it starts.
+	if err := engine.Restart(ctx, spock.New(), n2, "n1"); err != nil {
+		t.Fatal(err)
+	}
+	change(2, 2)
+	until(ctx, t, n2, "EXISTS (SELECT FROM public.marker WHERE (session, n) = (3, 2))")
+	var of2 []engine.Conflict
+	for _, c := range saved() {
+		if c.Remote.Columns["id"] == 2 {
+			of2 = append(of2, c)
+		}
+	}
+	if len(of2) != 1 {
+		t.Fatalf("%+v", of2)
+	}
+	c := of2[0]
+	if c.Source != "spock.exception_log" || c.Table != "public.wide" || c.Operation != engine.Update || c.Resolution != engine.Discarded ||
+		c.Remote.Columns["v"] != large || c.Remote.Origin != "n1" || c.Remote.CommittedAt.IsZero() || c.GivenUp() != &c.Remote || !strings.Contains(c.Text, "did not find row") {
+		t.Errorf("%+v", c)
+	}
 }
