@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,6 +82,9 @@ func (r *round) explainTransactions(ctx context.Context, c *pgx.Conn, node strin
 		return nil
 	}
 	return discarder.Discards(ctx, c, schema, rundir.TableLedger, func(d engine.Discard) error {
+		if number, err := strconv.ParseInt(d.Origin, 10, 64); err == nil && r.marks[node].origins[number] != "" { // its node is no longer known
+			d.Origin = r.marks[node].origins[number]
+		}
 		e, err := explanation(node, d)
 		if err != nil {
 			return err

@@ -87,6 +87,9 @@ func (in *input) explainRegister(node string, s *session, x *wrongRegister, kind
 
 // explainWrite looks for the version of a register that write n of the session made: the row itself says whose it is.
 func (in *input) explainWrite(node string, s *session, key, n int64, value *int64) *rundir.Explanation {
+	if in.explainTransaction(node, s, n) != nil {
+		return nil // the node gave all of it up; it has come by another way, and conflicts that it met before are not to blame
+	}
 	return in.find(node, rundir.TableRegister, key, func(v *rundir.RowVersion) bool {
 		return !v.Deleted && v.Origin == s.header.Node && has(v, "session", s.id) && has(v, "n", n) && (value == nil || has(v, "value", *value))
 	})
@@ -95,6 +98,9 @@ func (in *input) explainWrite(node string, s *session, key, n int64, value *int6
 // explainDelete looks for the delete of a register by an operation. It names the row alone, so that its time must tell: it was committed after the
 // operation was sent, and before it was acknowledged.
 func (in *input) explainDelete(node string, s *session, key int64, op *history.Op) *rundir.Explanation {
+	if in.explainTransaction(node, s, op.N) != nil {
+		return nil // as above
+	}
 	return in.find(node, rundir.TableRegister, key, func(v *rundir.RowVersion) bool {
 		return v.Deleted && v.Origin == s.header.Node && !v.CommittedAt.Before(op.InvokedAt) &&
 			(op.Outcome != history.OK || !v.CommittedAt.After(op.CompletedAt))

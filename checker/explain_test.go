@@ -109,6 +109,11 @@ func TestExplainedRegister(t *testing.T) {
 			w.older("n2", s, s.key(1), 2, 12)
 			w.gaveUp("n2", rundir.TableRegister, false, "n1", s.during(3), row(3, 13))
 		}, "explained_loss n2, torn n3"},
+		{"a transaction that was given up, and came by another way", func(w *world) {
+			s, row := base(w)
+			w.gaveUp("n3", rundir.TableRegister, false, "n1", s.during(3), row(3, 13))
+			w.explanations = append(w.explanations, rundir.Explanation{Node: "n3", Session: 1, N: 3, Source: "spock.exception_log"})
+		}, "torn n3"},
 		{"another register is wrong beside it", func(w *world) {
 			s, row := base(w)
 			w.edit("n3", func(t *tables) { t.remove(rundir.TableRegister, is(s.key(2))) })
@@ -163,6 +168,11 @@ func TestExplainedRemoval(t *testing.T) {
 			w.has("n2", s, 4).has("n3", s, 4)
 			w.gaveUp("n3", rundir.TableRegister, true, "n1", s.during(5), map[string]int64{"key": s.key(1)})
 		}, "explained_loss n3"},
+		{"a delete that was given up with its transaction, which came by another way", func(w *world) {
+			s := base(w)
+			w.gaveUp("n3", rundir.TableRegister, true, "n1", s.during(4), map[string]int64{"key": s.key(1)})
+			w.explanations = append(w.explanations, rundir.Explanation{Node: "n3", Session: 1, N: 4, Source: "spock.exception_log"})
+		}, "resurrected n3"},
 		{"a value of a failed write, though a later delete was dropped", func(w *world) {
 			s := w.session(1, "n1")
 			s.ok(insert(s.key(1), 11)).fail(update(s.key(1), 12)).ok(del(s.key(1)))

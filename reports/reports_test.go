@@ -61,6 +61,7 @@ var schema = []string{
 	"operations.ok", "operations.fail", "operations.unknown", "operations.by_workload", "rpo.writes", "rpo.oldest_seconds",
 	"faults[].name", "faults[].target", "faults[].parameters", "faults[].planned_at", "faults[].started_at", "faults[].ended_at", "faults[].effect", "faults[].proof",
 	"rescues[].failed", "rescues[].source", "rescues[].target", "rescues[].transactions", "rescues[].rows", "rescues[].seconds", "rescues[].resumed_times",
+	"engine_settings.*",
 	"slots.*.samples", "slots.*.advances", "slots.*.fell_back", "slots.*.max_retained_bytes",
 	"findings[].kind", "findings[].round", "findings[].node", "findings[].key", "findings[].summary", "findings[].evidence", "findings[].faults_active",
 }
@@ -188,7 +189,7 @@ func TestPageNeedsNothingFromElsewhere(t *testing.T) {
 			t.Errorf("no target for #%s", m[1])
 		}
 	}
-	for _, want := range []string{"FAIL", "spockchaos replay ", "spockchaos run --seed 42", "What this verdict does not prove", "session 3 n 217", "<path class=\"plot s3\" d=\"M", "class=\"ring\"", "bar-none"} {
+	for _, want := range []string{"FAIL", "spockchaos replay ", "spockchaos run --seed 42", "What this verdict does not prove", "session 3 n 217", "<path class=\"plot s3\" d=\"M", "class=\"ring\"", "bar-none", "pglogical.conflict_resolution = last_update_wins"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -17,6 +17,7 @@ import (
 //	rounds/001/samples.jsonl          Sample, one per line
 //	rounds/001/observations.jsonl     Observation, one per line
 //	rounds/001/rescues.jsonl          Rescue, one per line
+//	rounds/001/explanations.jsonl     Explanation, one per line
 //	rounds/001/history/<session>.hist workload/history files
 //	rounds/001/final/<node>/<table>   row files (rows.go), one per table
 const (
@@ -32,7 +33,7 @@ const (
 	SamplesFile      = "samples.jsonl"
 	ObservationsFile = "observations.jsonl"
 	RescuesFile      = "rescues.jsonl"
-	ExplanationsFile = "explanations.jsonl" // only where an engine says what it discarded
+	ExplanationsFile = "explanations.jsonl"
 	HistoryDir       = "history"
 	FinalDir         = "final"
 )

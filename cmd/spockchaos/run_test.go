@@ -144,7 +144,7 @@ func answers(ctx context.Context, dsn string) bool {
 // names of report.json that other tools rely on.
 var (
 	reportNames = []string{"schema_version", "verdict", "reasons", "seed", "config", "versions", "started_at", "ended_at",
-		"rounds", "operations", "rpo", "faults", "rescues", "slots", "findings"}
+		"rounds", "operations", "rpo", "faults", "rescues", "slots", "findings", "engine_settings"}
 	roundNames  = []string{"number", "kind", "verdict", "timings", "faults", "rescues", "findings"}
 	faultNames  = []string{"name", "target", "parameters", "planned_at", "started_at", "ended_at", "effect", "proof"}
 	rescueNames = []string{"failed", "source", "target", "transactions", "rows", "seconds", "resumed_times"}

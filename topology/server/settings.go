@@ -44,7 +44,7 @@ func Settings(nodes, version int, hasPluginList bool, eng engine.Engine) map[str
 		"jit":                       "off",
 		"logging_collector":         "off", // standard error is the log that Node.Log reads
 		"log_destination":           "stderr",
-		"log_line_prefix":           "%m [%p] %q%a ",
+		"log_line_prefix":           "%m [%p] %q%a ", // engines look for their workers' messages by it
 		"log_timezone":              "UTC",
 		"timezone":                  "UTC",
 		"log_min_messages":          "warning",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -65,6 +66,17 @@ func (Engine) SavedConflicts(ctx context.Context, c *pgx.Conn, schema string, or
 		return fmt.Errorf("reading spock.resolutions: %w", err)
 	}
 	return nil
+}
+
+// LoggedConflicts are those of the server log that spock.resolutions never has: updates that took the place of another node's row and, of version 6,
+// updates that did not. The log also has what was rolled back with its transaction; the table has not, and counts where it has anything to say.
+func (e Engine) LoggedConflicts(log io.Reader, origins engine.Origins, each func(engine.Conflict) error) (unread int, err error) {
+	return e.Engine.LoggedConflicts(log, origins, func(c engine.Conflict) error {
+		if c.Operation != engine.Update || c.Resolution != engine.ApplyRemote && strings.HasPrefix(c.Text, "CONFLICT: remote UPDATE ") {
+			return nil
+		}
+		return each(c)
+	})
 }
 
 // version reads a row (JSON) with its origin and commit timestamp; nil is what is not known.
