@@ -16,7 +16,8 @@ type nodeRow struct {
 func (in *input) loadExplanations() error {
 	return eachOf(in, rundir.ExplanationsFile, func(e rundir.Explanation) {
 		if e.Row != nil {
-			if key, ok := e.Row.Key(); ok {
+			key, ok := e.Row.Key()
+			if ok && (e.Row.Table == rundir.TableRegister || e.Row.Origin == in.poolOf(e.Row.Table, key)) {
 				k := nodeRow{e.Node, e.Row.Table, key}
 				in.givenUp[k] = append(in.givenUp[k], e)
 			}
@@ -27,6 +28,17 @@ func (in *input) loadExplanations() error {
 			in.explanations[k] = e
 		}
 	})
+}
+
+// poolOf is the node whose sessions write a counter or an account. Every node was set up with a row of its own for each, in whose place the first write comes.
+func (in *input) poolOf(table string, key int64) string {
+	for _, p := range in.run.Workload.Pools {
+		if table == rundir.TableCounter && key >= p.FirstCounter && key < p.FirstCounter+int64(p.Counters) ||
+			table == rundir.TableAccount && key >= p.FirstAccount && key < p.FirstAccount+int64(p.Accounts) {
+			return p.Node
+		}
+	}
+	return ""
 }
 
 // explained is the kind of a finding whose explanation, or nil, is why.
@@ -110,25 +122,16 @@ func (in *input) explainDelete(node string, s *session, key int64, op *history.O
 // explainBalance looks for the version of a counter or an account that holds what it should hold, written where it is written to and by the last
 // that touched it: a version says whole values, not what was added, so that nothing older can be what is missing.
 func (w *walker) explainBalance(i int, node, table string, key, want int64) *rundir.Explanation {
-	if w.touched == nil {
-		return nil
-	}
-	origin, column := "", "value"
-	for _, p := range w.in.run.Workload.Pools {
-		if table == rundir.TableCounter && key >= p.FirstCounter && key < p.FirstCounter+int64(p.Counters) ||
-			table == rundir.TableAccount && key >= p.FirstAccount && key < p.FirstAccount+int64(p.Accounts) {
-			origin = p.Node
-		}
-	}
+	column := "value"
 	if table == rundir.TableAccount {
 		column = "balance"
 	}
-	last, changed := w.touched[i][tableKey{table, key}]
-	if origin == "" || !changed {
+	last := w.touched[i][tableKey{table, key}]
+	if last.IsZero() {
 		return nil
 	}
 	return w.in.find(node, table, key, func(v *rundir.RowVersion) bool {
-		return !v.Deleted && v.Origin == origin && has(v, column, want) && !v.CommittedAt.Before(last)
+		return !v.Deleted && has(v, column, want) && !v.CommittedAt.Before(last)
 	})
 }
 
@@ -142,11 +145,29 @@ type tableKey struct {
 	key   int64
 }
 
-// touched is when the latest of the operations that are there, and that change a counter or an account, was sent. Whichever of them came
-// last was committed after that.
+// touched is, of the counters and accounts that there are entries about, when the latest of the operations that are there and change them was sent.
+// Whichever of them came last was committed after that.
 type touched map[tableKey]time.Time
 
+// newTouched is nil if there is nothing to look for.
+func newTouched(in *input) touched {
+	var t touched
+	for k := range in.givenUp {
+		if k.table == rundir.TableRegister {
+			continue
+		}
+		if t == nil {
+			t = make(touched)
+		}
+		t[tableKey{k.table, k.key}] = time.Time{}
+	}
+	return t
+}
+
 func (t touched) apply(op *history.Op) {
+	if t == nil {
+		return
+	}
 	for i := range op.Effects {
 		switch e := &op.Effects[i]; e.Kind {
 		case history.CounterAdd:
@@ -160,7 +181,7 @@ func (t touched) apply(op *history.Op) {
 
 func (t touched) note(table string, key int64, at time.Time) {
 	k := tableKey{table, key}
-	if at.After(t[k]) {
+	if last, known := t[k]; known && at.After(last) {
 		t[k] = at
 	}
 }

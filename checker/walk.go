@@ -30,7 +30,7 @@ type walker struct {
 	bulks      []bulkReplay
 	counters   []counterReplay
 	accounts   []counterReplay
-	touched    []touched        // per group; nil if nothing can be explained by it
+	touched    []touched        // per group
 	eventSizes []int64          // scratch
 	puts       []history.Effect // scratch
 	union      map[opID]write   // scratch
@@ -57,9 +57,7 @@ func newWalker(in *input, c *collector, result *RoundResult, groups []*group) *w
 		w.bulks = append(w.bulks, bulkReplay{})
 		w.counters = append(w.counters, newCounters(in.run.Workload.Pools))
 		w.accounts = append(w.accounts, newAccounts(in.run.Workload.Pools))
-		if len(in.givenUp) > 0 {
-			w.touched = append(w.touched, touched{})
-		}
+		w.touched = append(w.touched, newTouched(in))
 	}
 	return w
 }
@@ -124,9 +122,7 @@ func (w *walker) session(ctx context.Context, h historyFile) error {
 				w.bulks[i].apply(op)
 				w.counters[i].applyCounter(op)
 				w.accounts[i].applyAccount(op)
-				if w.touched != nil {
-					w.touched[i].apply(op)
-				}
+				w.touched[i].apply(op)
 			}
 		}
 		if w.all != 0 {
