@@ -11,6 +11,7 @@ type Engine struct{ pglogical.Engine }
 var (
 	_ engine.Discarder     = Engine{}
 	_ engine.ConflictSaver = Engine{}
+	_ engine.DeltaApplier  = Engine{}
 )
 
 // New is the engine.
