@@ -22,6 +22,17 @@ CREATE UNLOGGED TABLE IF NOT EXISTS spock.recovery_relation (
     conflict text,      -- condition that finds the rows with which an insert can collide; null: none
     careful  boolean    -- ON CONFLICT does not do (deferrable constraints)
 );
+ALTER TABLE spock.recovery_relation ADD COLUMN IF NOT EXISTS deltas text[]; -- per column the function by which it is applied as a difference; null: no column is
+
+-- recovery_newer is the rows that the replay has added to although they were newer: such a row gets the transaction's time, and this is the time
+-- that its other columns have.
+CREATE TABLE IF NOT EXISTS spock.recovery_newer (
+    relid  oid  NOT NULL,
+    key    text NOT NULL,
+    writer xid  NOT NULL, -- the transaction that added; whose row it is no longer, counts no longer
+    at     timestamptz NOT NULL,
+    PRIMARY KEY (relid, key)
+);
 
 -- recovery_int4 and recovery_int8 read a number, most significant byte first; at counts from 0.
 CREATE OR REPLACE FUNCTION spock.recovery_int4(d bytea, at int) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
@@ -131,6 +142,9 @@ BEGIN
     DELETE FROM spock.recovery_relation;
     DEALLOCATE ALL;
     SELECT * INTO STRICT run FROM spock.recovery_run r WHERE r.id = run_id;
+    IF run.attempts = 0 THEN
+        DELETE FROM spock.recovery_newer;
+    END IF;
     SELECT p.commit_origin, p.origin_name INTO origin, followed FROM spock.recovery_peer p WHERE p.peer_node = run.failed_node;
     IF origin IS NULL THEN
         RAISE EXCEPTION 'this node has no subscription to %: nothing tells which of its transactions are here', run.failed_node;

@@ -1,9 +1,14 @@
 -- 31_apply.sql: from pgoutput's messages to statements on the target.
 --
 -- Statements are SQL-level prepared statements, one per table and shape of change, called with
--- literals: i<relid> inserts unless the row is there, j<relid> inserts, n<relid> looks for newer
--- rows in the way, x<relid> removes rows in the way, u/d/e<relid>_<shape> update, delete, look.
--- Every column of a tuple is a parameter, whether used or not.
+-- literals: i<relid> inserts unless the row is there, j<relid> inserts, k<relid> adds an insert to the
+-- row that is there, n<relid> looks for newer rows in the way, x<relid> removes rows in the way,
+-- u/d/e<relid>_<shape> update, delete, look. Every column of a tuple is a parameter, whether used or not.
+--
+-- Differences. An engine may apply a column as local + (new - old), whatever the commit timestamps are
+-- (spock.recovery_delta_column). Its update then comes with the old key and the old values of such columns, also where the key
+-- stays. A table that has one is treated as the engine does (Spock 5.0.11): an update or an insert that meets a newer row
+-- still adds to it; an insert counts from zero; a delete takes the row whatever its time.
 
 SET client_min_messages = warning;
 
@@ -68,6 +73,8 @@ DECLARE
     t       regclass;
     a       pg_attribute;
     col     text;
+    delta   spock.recovery_delta_column;
+    deltas  text[] := '{}';
     pk      int[];
 BEGIN
     SELECT * INTO r FROM spock.recovery_relation x WHERE x.relid = rel;
@@ -104,8 +111,16 @@ BEGIN
         r.columns := r.columns || quote_ident(col);
         r.types := r.types || format_type(a.atttypid, NULL);
         r.always := r.always || (a.attidentity = 'a');
+        SELECT * INTO delta FROM spock.recovery_delta_column x WHERE x.relid = t AND x.column_name = col;
+        IF FOUND AND delta.apply_function IS NULL THEN
+            RAISE EXCEPTION 'column % of % is to be applied as a difference by a function that does not exist', quote_ident(col), r.name
+                USING ERRCODE = 'undefined_function';
+        END IF;
+        deltas := deltas || delta.apply_function::text;
         at := at + 1 + octet_length(convert_to(col, getdatabaseencoding())) + 1 + 8;
     END LOOP;
+
+    r.deltas := CASE WHEN array_remove(deltas, NULL) <> '{}' THEN deltas END;
 
     -- With REPLICA IDENTITY FULL every column is flagged: a primary key finds the row better.
     SELECT array_agg(array_position(r.columns, quote_ident(b.attname)) ORDER BY b.attnum) INTO pk
@@ -123,8 +138,8 @@ BEGIN
      WHERE x.indrelid = t AND x.indisunique AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL AND c.whole;
     r.careful := EXISTS (SELECT FROM pg_index x WHERE x.indrelid = t AND (x.indisunique OR x.indisexclusion) AND NOT x.indimmediate);
     UPDATE spock.recovery_relation x
-       SET (name, columns, types, always, keys, by_text, conflict, careful)
-         = (r.name, r.columns, r.types, r.always, r.keys, r.by_text, r.conflict, r.careful)
+       SET (name, columns, types, always, keys, by_text, conflict, careful, deltas)
+         = (r.name, r.columns, r.types, r.always, r.keys, r.by_text, r.conflict, r.careful, r.deltas)
      WHERE x.relid = rel;
 END $$;
 
@@ -144,13 +159,67 @@ CREATE OR REPLACE FUNCTION spock.recovery_not_newer(n int) RETURNS text LANGUAGE
       FROM spock.recovery_engine_rules(current_setting('spkrecovery.failed'))
 $$;
 
--- recovery_prepare_inserts prepares i, j, n and x of a table.
+-- recovery_mixed says whether a table has columns that are applied as differences beside others for which the row's time counts.
+CREATE OR REPLACE FUNCTION spock.recovery_mixed(r spock.recovery_relation) RETURNS boolean LANGUAGE sql AS $$
+    SELECT current_setting('track_commit_timestamp')::boolean AND r.deltas IS NOT NULL AND cardinality(r.keys) > 0
+       AND EXISTS (SELECT FROM generate_series(1, cardinality(r.columns)) i WHERE r.deltas[i] IS NULL AND NOT i = ANY (r.keys))
+$$;
+
+-- recovery_found is the common table expressions for a change of a mixed table: spk locks the row that match finds as t and says whether the
+-- change, of the time in parameter n, wins over its other columns; spk_kept notes the row's time if it does not.
+CREATE OR REPLACE FUNCTION spock.recovery_found(r spock.recovery_relation, match text, n int) RETURNS text LANGUAGE sql AS $$
+    SELECT format('spk AS MATERIALIZED (SELECT f.key, f.at, (f.at <= $%4$s) IS NOT FALSE AS wins FROM ('
+                  '  SELECT ROW(%3$s)::text AS key, greatest(pg_xact_commit_timestamp(t.xmin), (SELECT w.at FROM spock.recovery_newer w'
+                  '     WHERE w.relid = %5$L::regclass AND w.key = ROW(%3$s)::text AND w.writer = t.xmin)) AS at'
+                  '  FROM %1$s AS t WHERE %2$s FOR UPDATE) f),'
+                  'spk_kept AS (INSERT INTO spock.recovery_newer (relid, key, writer, at)'
+                  '  SELECT %5$L::regclass, key, pg_current_xact_id()::xid, at FROM spk WHERE NOT wins'
+                  '  ON CONFLICT (relid, key) DO UPDATE SET (writer, at) = (EXCLUDED.writer, EXCLUDED.at))',
+                  r.name, match, (SELECT string_agg('t.' || r.columns[k], ', ' ORDER BY k) FROM unnest(r.keys) k), n, r.name)
+$$;
+
+-- recovery_value is what an update makes of column i of the row that it found as alias; wins is the condition that the update is
+-- not older than the row. kinds and old_kinds are those of recovery_change.
+CREATE OR REPLACE FUNCTION spock.recovery_value(r spock.recovery_relation, i int, kinds text, old_kinds text, alias text, wins text) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    here text := alias || '.' || r.columns[i];
+BEGIN
+    IF substr(kinds, i, 1) = 'u' THEN
+        RETURN here;
+    ELSIF r.deltas IS NULL THEN
+        RETURN '$' || i;
+    ELSIF r.deltas[i] IS NULL THEN
+        RETURN format('CASE WHEN %s THEN $%s ELSE %s END', wins, i, here);
+    ELSIF old_kinds = '' THEN -- the column's log_old_value is off, and Spock takes the difference for 0
+        RETURN here;
+    ELSIF substr(old_kinds, i + 1, 1) <> 't' THEN -- the same, and the key has changed: then it takes the new value
+        RETURN '$' || i;
+    END IF;
+    -- The old row's parameters follow the new one's.
+    RETURN spock.recovery_add(r, i, '$' || length(kinds) + i, here);
+END $$;
+
+-- recovery_add is local + (new - old) of column i; new is parameter i.
+CREATE OR REPLACE FUNCTION spock.recovery_add(r spock.recovery_relation, i int, old text, local text) RETURNS text LANGUAGE sql AS $$
+    SELECT format('CASE WHEN $%1$s IS NULL OR %3$s IS NULL THEN $%1$s ELSE %4$s(%2$s, $%1$s, %3$s) END', i, old, local, r.deltas[i])
+$$;
+
+-- recovery_zero is the value of column i from which an insert counts.
+CREATE OR REPLACE FUNCTION spock.recovery_zero(r spock.recovery_relation, i int) RETURNS text LANGUAGE sql AS $$
+    SELECT format('''0''::%s', r.types[i])
+$$;
+
+-- recovery_prepare_inserts prepares i, j, k, n and x of a table.
 CREATE OR REPLACE FUNCTION spock.recovery_prepare_inserts(rel bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     r    spock.recovery_relation;
     n    int;
     stmt text;
     args text;
+    match text;
+    found text; -- see recovery_found
+    wins  text;
 BEGIN
     PERFORM spock.recovery_look_up(rel);
     SELECT * INTO r FROM spock.recovery_relation x WHERE x.relid = rel;
@@ -165,7 +234,26 @@ BEGIN
                        spock.recovery_not_newer(n + 1));
         EXECUTE format('PREPARE x%s(%s) AS DELETE FROM %s AS t WHERE %s RETURNING 1', rel, args, r.name, r.conflict);
     END IF;
+    IF spock.recovery_adds(r) THEN
+        SELECT string_agg(format('t.%s = $%s', r.columns[i], i), ' AND ') INTO match FROM unnest(r.keys) i;
+        wins := spock.recovery_not_newer(n + 1);
+        IF spock.recovery_mixed(r) THEN
+            found := spock.recovery_found(r, match, n + 1);
+            wins := 'spk.wins';
+        END IF;
+        EXECUTE format('PREPARE k%s(%s,timestamptz) AS %s UPDATE %s AS t SET %s %s WHERE %s RETURNING 1', rel, args, 'WITH ' || found, r.name,
+            (SELECT string_agg(format('%s = %s', r.columns[i], CASE WHEN r.deltas[i] IS NULL
+                        THEN format('CASE WHEN %s THEN $%s ELSE t.%s END', wins, i, r.columns[i])
+                        ELSE spock.recovery_add(r, i, spock.recovery_zero(r, i), 't.' || r.columns[i]) END), ',' ORDER BY i)
+               FROM generate_series(1, n) i WHERE NOT r.always[i] AND NOT i = ANY (r.keys)),
+            CASE WHEN found IS NOT NULL THEN 'FROM spk' END, match);
+    END IF;
 END $$;
+
+-- recovery_adds says whether an insert that finds its row adds to it.
+CREATE OR REPLACE FUNCTION spock.recovery_adds(r spock.recovery_relation) RETURNS boolean LANGUAGE sql AS $$
+    SELECT r.deltas IS NOT NULL AND cardinality(r.keys) > 0 AND NOT r.by_text
+$$;
 
 -- recovery_insert_rows inserts rows of one table (parameter lists); a row that is newer than the change
 -- stays, older ones in the way go. Returns how many took effect.
@@ -180,7 +268,7 @@ BEGIN
         PERFORM spock.recovery_prepare_inserts(rel);
     END IF;
     SELECT * INTO r FROM spock.recovery_relation x WHERE x.relid = rel;
-    IF cardinality(list) > 1 AND NOT r.careful THEN
+    IF cardinality(list) > 1 AND NOT r.careful AND r.deltas IS NULL THEN -- those of the list that it inserts are met again below
         EXECUTE format('INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE VALUES ', r.name, array_to_string(r.columns, ','))
              || array_to_string(list, ',') || ' ON CONFLICT DO NOTHING' || mark;
         GET DIAGNOSTICS hit = ROW_COUNT;
@@ -191,6 +279,14 @@ BEGIN
     FOREACH one IN ARRAY list LOOP
         IF NOT r.careful THEN
             EXECUTE 'EXECUTE i' || rel || one || mark;
+            GET DIAGNOSTICS hit = ROW_COUNT;
+            IF hit > 0 THEN
+                took := took + 1;
+                CONTINUE;
+            END IF;
+        END IF;
+        IF spock.recovery_adds(r) THEN
+            EXECUTE 'EXECUTE k' || rel || left(one, -1) || at_param || mark;
             GET DIAGNOSTICS hit = ROW_COUNT;
             IF hit > 0 THEN
                 took := took + 1;
@@ -263,6 +359,9 @@ DECLARE
     last  int := length(kinds) + greatest(length(old_kinds) - 1, 0) + 1;
     args  text;
     match text;
+    wins  text := spock.recovery_not_newer(last);
+    guard text;   -- the condition under which a row that was found is touched
+    found text;   -- see recovery_found
     sets  text;
     body  text;
 BEGIN
@@ -273,37 +372,46 @@ BEGIN
     SELECT string_agg(CASE WHEN i = last THEN 'timestamptz'
                            WHEN i <= n AND substr(kinds, i, 1) <> 'u' THEN r.types[i]
                            WHEN i > n AND (i - n) = ANY (r.keys) AND substr(old_kinds, i - n + 1, 1) <> 'u' THEN r.types[i - n]
+                           WHEN i > n AND r.deltas[i - n] IS NOT NULL AND substr(old_kinds, i - n + 1, 1) = 't' THEN r.types[i - n]
                            ELSE 'text' END, ',' ORDER BY i) INTO args FROM generate_series(1, last) i;
+    guard := CASE WHEN r.deltas IS NULL THEN wins ELSE 'true' END;
+    IF spock.recovery_mixed(r) THEN
+        found := spock.recovery_found(r, match, last);
+        wins := 'spk.wins';
+    END IF;
     IF statement LIKE 'e%' THEN
         body := format('SELECT 1 FROM %s AS t WHERE %s AND $%s IS NOT NULL LIMIT 1', r.name, match, last);
     ELSIF statement LIKE 'd%' THEN
         -- The engines delete a row whatever its time.
         body := format('DELETE FROM %s AS t WHERE %s AND $%s IS NOT NULL RETURNING 1', r.name, match, last);
     ELSE
-        SELECT string_agg(format('%s = $%s', r.columns[i], i), ',') INTO sets
+        SELECT string_agg(format('%s = %s', r.columns[i], spock.recovery_value(r, i, kinds, old_kinds, 't', wins)), ',') INTO sets
           FROM generate_series(1, n) i WHERE substr(kinds, i, 1) <> 'u' AND NOT r.always[i];
         IF sets IS NULL OR EXISTS (SELECT FROM generate_series(1, n) i WHERE r.always[i] AND (old_kinds <> '' OR NOT i = ANY (r.keys))) THEN
             -- A GENERATED ALWAYS AS IDENTITY column can be inserted, but not updated.
-            body := format('WITH o AS (DELETE FROM %s AS t WHERE %s AND %s RETURNING *) '
+            body := format('WITH %s o AS (DELETE FROM %s AS t %s WHERE %s AND %s RETURNING t.*, (%s) AS spk_wins) '
                            'INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM o RETURNING 1',
-                           r.name, match, spock.recovery_not_newer(last), r.name, array_to_string(r.columns, ','),
-                           (SELECT string_agg(CASE WHEN substr(kinds, i, 1) = 'u' THEN 'o.' || r.columns[i] ELSE '$' || i END, ',' ORDER BY i)
+                           found || ',', r.name, CASE WHEN found IS NOT NULL THEN 'USING spk' END, match, guard, wins, r.name, array_to_string(r.columns, ','),
+                           (SELECT string_agg(spock.recovery_value(r, i, kinds, old_kinds, 'o', 'o.spk_wins'), ',' ORDER BY i)
                               FROM generate_series(1, n) i));
         ELSE
-            body := format('UPDATE %s AS t SET %s WHERE %s AND %s RETURNING 1', r.name, sets, match, spock.recovery_not_newer(last));
+            body := format('%s UPDATE %s AS t SET %s %s WHERE %s AND %s RETURNING 1', 'WITH ' || found, r.name, sets,
+                           CASE WHEN found IS NOT NULL THEN 'FROM spk' END, match, guard);
         END IF;
     END IF;
     EXECUTE format('PREPARE %I(%s) AS %s', statement, args, body);
 END $$;
 
 -- recovery_update_missing is for an update that found no row to change: a newer row stays; a
--- row that is not there is inserted if the change carries it whole. Returns 1 if it took effect.
+-- row that is not there is inserted if the change carries it whole; what is added to a row counts from zero then, so that an insert
+-- of the row which is still to come adds its part. Returns 1 if it took effect.
 CREATE OR REPLACE FUNCTION spock.recovery_update_missing(d bytea, statement text, rel bigint, kinds text, parameters text, at_param text, mark text)
 RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     look text := 'e' || substr(statement, 2);
     call record;
     hit  int;
+    tuple text;
 BEGIN
     call := spock.recovery_change(d);
     IF NOT EXISTS (SELECT FROM pg_prepared_statements WHERE name = look) THEN
@@ -314,8 +422,32 @@ BEGIN
     IF hit > 0 OR strpos(kinds, 'u') > 0 THEN
         RETURN 0;
     END IF;
-    RETURN spock.recovery_insert_rows(rel, ARRAY[(spock.recovery_tuple(d, CASE call.old_kinds WHEN '' THEN 6
-        ELSE (spock.recovery_tuple(d, 6)).next + 1 END)).parameters || ')'], at_param, mark);
+    tuple := (spock.recovery_tuple(d, CASE call.old_kinds WHEN '' THEN 6 ELSE (spock.recovery_tuple(d, 6)).next + 1 END)).parameters || ')';
+    IF call.old_kinds <> '' THEN
+        tuple := spock.recovery_from_zero(rel, tuple, parameters, call.old_kinds);
+    END IF;
+    RETURN spock.recovery_insert_rows(rel, ARRAY[tuple], at_param, mark);
+END $$;
+
+-- recovery_from_zero is tuple, an update's new row, with those columns counted from zero that are applied as differences.
+-- parameters are the new row's and the old one's.
+CREATE OR REPLACE FUNCTION spock.recovery_from_zero(rel bigint, tuple text, parameters text, old_kinds text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    r       spock.recovery_relation;
+    n       int := length(old_kinds) - 1;
+    counted text;
+BEGIN
+    SELECT * INTO r FROM spock.recovery_relation x WHERE x.relid = rel;
+    IF r.deltas IS NULL THEN
+        RETURN tuple;
+    END IF;
+    EXECUTE format('SELECT ''('' || concat_ws('','', %s) || '')'' FROM (VALUES %s)) v(%s)',
+        (SELECT string_agg(CASE WHEN r.deltas[i] IS NULL OR substr(old_kinds, i + 1, 1) <> 't' THEN format('quote_nullable(c%s)', i)
+                           ELSE format('quote_nullable(CASE WHEN c%1$s IS NOT NULL THEN %4$s(c%2$s::%3$s, c%1$s::%3$s, %5$s)::text END)',
+                                       i, n + i, r.types[i], r.deltas[i], spock.recovery_zero(r, i)) END, ',' ORDER BY i)
+           FROM generate_series(1, n) i),
+        parameters, (SELECT string_agg('c' || i, ',' ORDER BY i) FROM generate_series(1, 2 * n) i)) INTO counted;
+    RETURN counted;
 END $$;
 
 -- recovery_truncate applies a Truncate message; returns the number of tables.

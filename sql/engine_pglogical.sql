@@ -6,6 +6,8 @@
 --   spock.recovery_origin        replication origins that show how far this node has come with a peer; the highest counts
 --   spock.recovery_table         replicated tables with the actions that are replicated
 --   spock.recovery_apply_worker  apply workers that run now: peer_node, pid
+--   spock.recovery_delta_column  columns of tables here that the engine applies as differences: relid, column_name, apply_function (of
+--                                old, new and local value, or null if the one that the column names does not exist)
 --   spock.recovery_engine_prepare ()  what must be there before the recovery slot is made
 --   spock.recovery_engine_disable / _enable / _drop (peer)
 --   spock.recovery_engine_add_table (relation)
@@ -56,6 +58,9 @@ CREATE OR REPLACE VIEW spock.recovery_apply_worker AS
         ON a.datname = current_database()
        AND a.backend_type <> 'client backend'
        AND a.application_name = format('pglogical apply %s:%s', a.datid, s.sub_id);
+
+CREATE OR REPLACE VIEW spock.recovery_delta_column AS
+    SELECT NULL::oid AS relid, NULL::name AS column_name, NULL::regproc AS apply_function WHERE false;
 
 CREATE OR REPLACE FUNCTION spock.recovery_engine_prepare() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

@@ -51,6 +51,14 @@ CREATE OR REPLACE VIEW spock.recovery_apply_worker AS
        AND a.backend_type <> 'client backend'
        AND a.application_name = format('spock apply %s:%s', a.datid, s.sub_id);
 
+-- Spock looks the function up by the column's own type, three times.
+CREATE OR REPLACE VIEW spock.recovery_delta_column AS
+    SELECT a.attrelid AS relid, a.attname AS column_name, to_regprocedure(format('%1$s(%2$s,%2$s,%2$s)', o.option_value, t.name))::regproc AS apply_function
+      FROM pg_catalog.pg_attribute a
+      CROSS JOIN LATERAL pg_catalog.pg_options_to_table(a.attoptions) o
+      CROSS JOIN LATERAL pg_catalog.format_type(a.atttypid, NULL) t(name)
+     WHERE o.option_name = 'delta_apply_function' AND NOT a.attisdropped;
+
 -- Makes the origins of all known nodes. pg_replication_origin_create would choose the id itself.
 CREATE OR REPLACE FUNCTION spock.recovery_engine_prepare() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

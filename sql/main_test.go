@@ -25,6 +25,7 @@ func TestThreeNodes(t *testing.T) {
 		{"RescueSkipAndStop", testRescueSkipAndStop},
 		{"RescueInterrupted", testRescueInterrupted},
 		{"RescueIdentityFull", testRescueIdentityFull},
+		{"RescueDeltas", testRescueDeltas},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, m.fresh(t)) })
 	}

@@ -15,6 +15,8 @@ var before = []string{
 	`INSERT INTO ident (v, uq) SELECT 'i' || i, i FROM generate_series(1, 20) i`,
 	`INSERT INTO fullid SELECT i, 'f' || i, '{"a": 1}' FROM generate_series(1, 20) i`,
 	`INSERT INTO emptied (v) SELECT i FROM generate_series(1, 20) i`,
+	`INSERT INTO tally SELECT i, 100, 0, 'old' FROM generate_series(1, 20) i`,
+	`INSERT INTO tallyident (v, o) SELECT 100, 'old' FROM generate_series(1, 5) i`,
 	`INSERT INTO parent SELECT generate_series(1, 10)`,
 }
 
@@ -47,6 +49,8 @@ var lost = []string{
 	`INSERT INTO emptied (v) VALUES ('after')`,
 	`INSERT INTO item SELECT i, 'large', i FROM generate_series(100001, 110000) i`,
 	`UPDATE item SET n = n + 1 WHERE id BETWEEN 100001 AND 101000`,
+	`UPDATE tally SET v = v + id, w = w - 0.5 WHERE id <= 5; UPDATE tally SET o = 'new' WHERE id = 6; UPDATE tally SET id = 30, v = v + 1 WHERE id = 7; DELETE FROM tally WHERE id = 8`,
+	`UPDATE tallyident SET v = v + 1 WHERE id <= 2; UPDATE tallyident SET id = DEFAULT, v = v - 1 WHERE id = 3`,
 }
 
 func fill(m *mesh) {
