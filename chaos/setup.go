@@ -46,10 +46,15 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 	}
 	h.description = workload.Describe(h.cfg.Seed, nodeNames(h.cfg.Nodes), h.workloadConfig())
 	keyed, insertOnly := workload.Tables()
+	var deltas map[string][]string
+	if h.workloadConfig().SharedCounters {
+		deltas = workload.DeltaColumns()
+	}
 	err = Wire(ctx, h.cluster, h.engine, Wiring{
 		Tables:      func(ctx context.Context, c *pgx.Conn) error { return workload.Setup(ctx, c, h.description) },
 		Keyed:       keyed,
 		InsertOnly:  insertOnly,
+		Deltas:      deltas,
 		RecoverySQL: extra,
 	})
 	if err != nil {
@@ -175,7 +180,8 @@ func engineSettings(ctx context.Context, cluster topology.Cluster, eng engine.En
 }
 
 func (h *harness) workloadConfig() workload.Config {
-	return workload.Config{Workloads: h.cfg.Workloads, Sessions: h.cfg.Sessions, Rate: h.cfg.Rate}
+	_, deltas := h.engine.(engine.DeltaApplier)
+	return workload.Config{Workloads: h.cfg.Workloads, Sessions: h.cfg.Sessions, Rate: h.cfg.Rate, SharedCounters: deltas}
 }
 
 // Wiring is what Wire puts on the nodes of a cluster beside the mesh.
@@ -183,7 +189,9 @@ type Wiring struct {
 	// Tables makes the tables, on every node. Keyed of them replicate every change, InsertOnly inserts and truncates.
 	Tables            func(ctx context.Context, c *pgx.Conn) error
 	Keyed, InsertOnly []string
-	RecoverySQL       RecoverySQL
+	// Deltas are columns of Keyed that are applied by differences, by table: for an engine.DeltaApplier.
+	Deltas      map[string][]string
+	RecoverySQL RecoverySQL
 }
 
 // Wire makes a mesh with slot tracking and rescue out of a cluster that was brought up. It returns when
@@ -197,6 +205,9 @@ func Wire(ctx context.Context, cluster topology.Cluster, eng engine.Engine, w Wi
 		return fmt.Errorf("wire the mesh: %w", err)
 	}
 	err := eachNode(ctx, cluster, func(ctx context.Context, c *pgx.Conn) error {
+		if err := markDeltas(ctx, c, eng, w.Deltas); err != nil {
+			return err
+		}
 		if err := eng.AddTables(ctx, c, w.Keyed, w.InsertOnly); err != nil {
 			return fmt.Errorf("replicate the tables: %w", err)
 		}
@@ -220,6 +231,20 @@ func Wire(ctx context.Context, cluster topology.Cluster, eng engine.Engine, w Wi
 	}
 	if err := engine.Probe(ctx, members); err != nil {
 		return fmt.Errorf("probe the mesh: %w", err)
+	}
+	return nil
+}
+
+// markDeltas has the engine apply columns by differences.
+func markDeltas(ctx context.Context, c *pgx.Conn, eng engine.Engine, deltas map[string][]string) error {
+	for table, columns := range deltas {
+		d, ok := eng.(engine.DeltaApplier)
+		if !ok {
+			return fmt.Errorf("%s applies no column of %s by differences", eng.Name(), table)
+		}
+		if err := d.DeltaColumns(ctx, c, table, columns); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func benchRound(b *testing.B, ops int) (rundir.Run, string) {
 		out[table] = f
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	counters, accounts := newCounters(w.run.Workload.Pools), newAccounts(w.run.Workload.Pools)
+	counters, accounts := newCounters(w.run.Workload), newAccounts(w.run.Workload.Pools)
 	for id := 1; id <= sessions; id++ {
 		node := w.run.Nodes[id%3]
 		pool := w.run.Workload.Pools[id%3]

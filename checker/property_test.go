@@ -20,6 +20,9 @@ func drawWorld(t *rapid.T, tb testing.TB) *world {
 	if rapid.Bool().Draw(t, "crash") {
 		w.crash()
 	}
+	if rapid.Bool().Draw(t, "shared counters") {
+		w.run.Workload.SharedCounters = history.Counters{First: 201, Count: 2}
+	}
 	for id := 1; id <= rapid.IntRange(1, 3).Draw(t, "sessions"); id++ {
 		s := w.session(id, rapid.SampledFrom(w.run.Nodes).Draw(t, "node"))
 		drawOps(t, w, s)
@@ -29,6 +32,7 @@ func drawWorld(t *rapid.T, tb testing.TB) *world {
 
 func drawOps(t *rapid.T, w *world, s *testSession) {
 	pool := w.run.Workload.Pools[slices.Index(w.run.Nodes, s.node)]
+	shared := w.run.Workload.SharedCounters
 	size := rapid.IntRange(1, 25).Draw(t, "ops")
 	reached := size // what got to the survivors
 	if w.round.Kind == rundir.KindLoss && s.node == w.round.Failed {
@@ -47,6 +51,8 @@ func drawOps(t *rapid.T, w *world, s *testSession) {
 			switch k := rapid.IntRange(0, 8).Draw(t, "kind"); {
 			case k == 0 && !slices.ContainsFunc(effects, func(e history.Effect) bool { return e.Kind == history.EventInsert }):
 				effects = append(effects, event(value))
+			case k == 1 && shared.Count > 0 && value > 2:
+				effects = append(effects, count(shared.First+value%int64(shared.Count), value))
 			case k == 1:
 				effects = append(effects, count(pool.FirstCounter+value%int64(pool.Counters), value))
 			case k == 2:

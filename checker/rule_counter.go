@@ -10,12 +10,15 @@ import (
 )
 
 // counterReplay is what counters, or accounts, must hold. Changes commute, so the order
-// among the sessions of a pool does not matter. Bounded by the pools.
+// among the sessions of a pool, or of all nodes, does not matter. Bounded by the pools.
 type counterReplay map[int64]int64
 
-func newCounters(pools []history.Pool) counterReplay {
+func newCounters(wl history.Workload) counterReplay {
 	m := make(counterReplay)
-	for _, p := range pools {
+	for i := range wl.SharedCounters.Count {
+		m[wl.SharedCounters.First+int64(i)] = 0
+	}
+	for _, p := range wl.Pools {
 		for i := range p.Counters {
 			m[p.FirstCounter+int64(i)] = 0
 		}
@@ -34,12 +37,19 @@ func (m counterReplay) applyCounter(op *history.Op) {
 // judgeCounters compares the counters with the sum of what was added by the
 // transactions that are there.
 func (w *walker) judgeCounters(i int, g *group) {
-	w.judgeBalances(i, g, g.counter, w.counters[i], rundir.TableCounter, "counter", func([]int64) {})
+	shared := w.in.run.Workload.SharedCounters
+	noun := func(key int64) string {
+		if key >= shared.First && key < shared.First+int64(shared.Count) {
+			return "shared counter"
+		}
+		return "counter"
+	}
+	w.judgeBalances(i, g, g.counter, w.counters[i], rundir.TableCounter, noun, func([]int64) {})
 }
 
 // judgeBalances compares keyed numbers: too high is doubled for counters, anything else is
 // torn. seen is given every row.
-func (w *walker) judgeBalances(i int, g *group, c *cursor, want counterReplay, table, noun string, seen func(row []int64)) {
+func (w *walker) judgeBalances(i int, g *group, c *cursor, want counterReplay, table string, noun func(key int64) string, seen func(row []int64)) {
 	keys := make([]int64, 0, len(want))
 	for k := range want {
 		keys = append(keys, k)
@@ -52,7 +62,7 @@ func (w *walker) judgeBalances(i int, g *group, c *cursor, want counterReplay, t
 				why = w.explainBalance(i, node, table, key, want[key])
 			}
 			w.c.add(explained(kind, why), node, table, 1, func() example {
-				return example{key: fmt.Sprintf("%s %d", noun, key), summary: fmt.Sprintf("%s %d on %s %s", noun, key, node, text),
+				return example{key: fmt.Sprintf("%s %d", noun(key), key), summary: fmt.Sprintf("%s %d on %s %s", noun(key), key, node, text),
 					details: map[string]any{"value": have, "expected": want[key]}}.explain(why)
 			})
 		}

@@ -225,6 +225,50 @@ func TestCountersAndAccounts(t *testing.T) {
 	})
 }
 
+// Increments from several nodes add up, on each survivor those whose markers it has.
+func TestSharedCounters(t *testing.T) {
+	base := func(w *world) {
+		w.run.Workload.SharedCounters = history.Counters{First: 201, Count: 2}
+		w.session(1, "n1").ok(count(1, 5), count(201, 10)).fail(count(201, 1000)).unknown(count(202, 100)).ok(count(201, 1))
+		w.session(2, "n2").ok(count(201, 20), count(202, 2)).ok(count(11, 1))
+		w.session(3, "n3").ok(count(201, 30)).ok(count(202, 3), count(202, 3))
+	}
+	edit := func(f func(t *tables)) func(*world) {
+		return func(w *world) { base(w); w.edit("n2", f) }
+	}
+	counter := rundir.TableCounter
+	runCases(t, []ruleCase{
+		{"as written", base, ""},
+		{"of all nodes, when one came back", func(w *world) { base(w); w.crash() }, ""},
+		{"the lost node's last write is on no survivor", func(w *world) {
+			base(w)
+			w.lacks("n2", w.sessions[0], 4).lacks("n3", w.sessions[0], 4)
+		}, ""},
+		{"an unknown increment is there", func(w *world) { base(w); w.has("n2", w.sessions[0], 3).has("n3", w.sessions[0], 3) }, ""},
+		{"a lost transaction is one finding", func(w *world) { base(w); w.lacks("n3", w.sessions[1], 1, 2) }, "lost n3"},
+		{"another node's difference twice", edit(func(t *tables) { t.row(counter, 201)[1] += 30 }), "doubled n2"},
+		{"its own difference twice", edit(func(t *tables) { t.row(counter, 202)[1] += 2 }), "doubled n2"},
+		{"another node's difference is missing", edit(func(t *tables) { t.row(counter, 201)[1] -= 30 }), "torn n2"},
+		{"one of two in a transaction is missing", edit(func(t *tables) { t.row(counter, 202)[1] -= 3 }), "torn n2"},
+		{"the last value won instead of the sum", edit(func(t *tables) { t.row(counter, 201)[1] = 31 }), "torn n2"},
+		{"on both survivors", func(w *world) {
+			base(w)
+			for _, n := range []string{"n2", "n3"} {
+				w.edit(n, func(t *tables) { t.row(counter, 201)[1] += 10 })
+			}
+		}, "doubled n2, doubled n3"},
+		{"one doubled here, one missing there", func(w *world) {
+			base(w)
+			w.edit("n2", func(t *tables) { t.row(counter, 201)[1] += 10 }).edit("n3", func(t *tables) { t.row(counter, 201)[1] -= 10 })
+		}, "doubled n2, torn n3"},
+		{"a shared counter is missing", edit(func(t *tables) { t.remove(counter, is(202)) }), "torn n2"},
+		{"a counter that was not shared in this run", func(w *world) {
+			w.session(1, "n1").ok()
+			w.edit("n2", func(t *tables) { t.insert(counter, 201, 0) })
+		}, "phantom n2"},
+	})
+}
+
 // Survivors that differ are each compared with what their own ledgers say.
 func TestEachSurvivorIsJudgedByItsOwnLedger(t *testing.T) {
 	runCases(t, []ruleCase{

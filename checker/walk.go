@@ -55,7 +55,7 @@ func newWalker(in *input, c *collector, result *RoundResult, groups []*group) *w
 		w.applied = append(w.applied, spans{})
 		w.registers = append(w.registers, newRegisterReplay())
 		w.bulks = append(w.bulks, bulkReplay{})
-		w.counters = append(w.counters, newCounters(in.run.Workload.Pools))
+		w.counters = append(w.counters, newCounters(in.run.Workload))
 		w.accounts = append(w.accounts, newAccounts(in.run.Workload.Pools))
 		w.touched = append(w.touched, newTouched(in))
 	}

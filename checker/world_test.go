@@ -155,6 +155,9 @@ func (w *world) contents(node string) tables {
 			t.insert(rundir.TableConflict, key+1, 0, history.InitialWrite, 0, 0, 0, 0)
 		}
 	}
+	for i := range w.run.Workload.SharedCounters.Count {
+		t.insert(rundir.TableCounter, w.run.Workload.SharedCounters.First+int64(i), 0)
+	}
 	for _, s := range w.sessions {
 		for i := range s.ops {
 			if op := &s.ops[i]; w.applied(node, s, op) {

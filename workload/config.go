@@ -30,7 +30,7 @@ func Descriptions() []Description {
 	return []Description{
 		{Name: Ledger, Text: "unique rows per session, numbered; rows of a table without any key"},
 		{Name: Register, Text: "inserts, updates, deletes and key changes of wide rows, each owned by one session"},
-		{Name: Counter, Text: "increments of counters that the sessions of a node share"},
+		{Name: Counter, Text: "increments of counters that the sessions of a node share; with delta-apply columns (spock) also of all nodes"},
 		{Name: Bank, Text: "transfers between 2 to 6 accounts of a node, with a constant total"},
 		{Name: Conflicts, Text: "writes of the same keys on all nodes, where the last update wins; only if it is named", OptIn: true},
 	}
@@ -41,6 +41,9 @@ type Config struct {
 	Workloads []string // names; none means all but those that are opt-in
 	Sessions  int      // over all nodes; 0 means 4 for each node
 	Rate      float64  // operations a second over all sessions; 0 is no cap
+	// SharedCounters has counter also increment counters that the sessions of all nodes share. For engines that apply DeltaColumns by
+	// differences; with others increments are lost.
+	SharedCounters bool
 
 	// LargeRows is how many rows a large transaction inserts; 0 means 10,000. One session of
 	// each node makes large transactions, deletes what they inserted, and makes long ones.
@@ -170,6 +173,9 @@ func Describe(seed uint64, nodes []string, cfg Config) history.Workload {
 			FirstCounter: base, Counters: poolCounters,
 			FirstAccount: base, Accounts: poolAccounts, InitialBalance: initialBalance,
 		})
+	}
+	if cfg.SharedCounters {
+		w.SharedCounters = history.Counters{First: int64(len(nodes)+1) * poolKeys, Count: poolCounters}
 	}
 	return w
 }

@@ -7,18 +7,24 @@ import (
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
-// counter adds 1 to 3 to counters of its node's pool, in the order of their keys, so
-// that two sessions never wait for each other in a circle.
+// counter adds 1 to 3 to counters of its node's pool and, where there are such, half of the time to those that the
+// sessions of all nodes share. It takes them in the order of their keys, so that two sessions, or a session and what applies
+// another node's transactions, never wait for each other in a circle.
 type counter struct {
 	noState
-	pool history.Pool
-	keys []int64
+	pool   history.Pool
+	shared history.Counters
+	keys   []int64
 }
 
 func (c *counter) next(r *rand.Rand, p *plan) {
 	c.keys = c.keys[:0]
 	for range drawChanges(r) {
-		c.keys = append(c.keys, c.pool.FirstCounter+r.Int64N(int64(c.pool.Counters)))
+		first, count := c.pool.FirstCounter, c.pool.Counters
+		if c.shared.Count > 0 && r.IntN(2) == 0 {
+			first, count = c.shared.First, c.shared.Count
+		}
+		c.keys = append(c.keys, first+r.Int64N(int64(count)))
 	}
 	slices.Sort(c.keys)
 	for _, key := range c.keys {

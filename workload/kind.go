@@ -41,7 +41,7 @@ func newKind(s history.Session, w history.Workload, cfg Config) (kind, error) {
 		if pool.Counters < 1 {
 			return nil, fmt.Errorf("session %d: node %s has no counters", s.ID, s.Node)
 		}
-		return &counter{pool: pool}, nil
+		return &counter{pool: pool, shared: w.SharedCounters}, nil
 	case Bank:
 		if pool.Accounts < 2 {
 			return nil, fmt.Errorf("session %d: node %s has fewer than two accounts", s.ID, s.Node)

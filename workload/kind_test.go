@@ -2,6 +2,8 @@ package workload
 
 import (
 	"encoding/binary"
+	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -180,7 +182,7 @@ func TestKindsDrawConsistentTransactions(t *testing.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		name := rapid.SampledFrom([]string{Ledger, Register, Counter, Bank, Conflicts}).Draw(t, "workload")
 		failures := rapid.IntRange(0, 100).Draw(t, "failures in a hundred")
-		w := Describe(seed, []string{"n1"}, Config{})
+		w := Describe(seed, []string{"n1"}, Config{SharedCounters: rapid.Bool().Draw(t, "shared counters")})
 		d := history.Session{ID: 7, Node: "n1", Workload: name}
 		k, err := newKind(d, w, Config{}.withDefaults())
 		if err != nil {
@@ -277,6 +279,49 @@ func TestKindsCoverEveryEffect(t *testing.T) {
 	}
 	if longest != maxChanges+1 || broken == 0 || held != 5*2*3 {
 		t.Errorf("longest %d, broken %d, held %d", longest, broken, held)
+	}
+}
+
+// Counters that all nodes share are drawn where there are such, and change nothing where there are none.
+func TestSharedCounters(t *testing.T) {
+	draw := func(cfg Config) (digest uint64, own, shared int) {
+		w := Describe(1, []string{"n1", "n2"}, cfg)
+		k, err := newKind(history.Session{ID: 3, Node: "n2", Workload: Counter}, w, cfg.withDefaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := fnv.New64a()
+		r := rand.New(rand.NewPCG(1, 1))
+		p := plan{seed: 1, session: 3}
+		for n := int64(1); n <= 1000; n++ {
+			p.reset(n)
+			k.next(r, &p)
+			fmt.Fprintln(h, p.effects, p.breakAt)
+			for i, e := range p.effects {
+				switch {
+				case i > 0 && e.Key < p.effects[i-1].Key:
+					t.Fatalf("transaction %d takes counter %d after %d", n, e.Key, p.effects[i-1].Key)
+				case e.Key >= 2_000_000 && e.Key < 2_000_032:
+					own++
+				case e.Key >= 3_000_000 && e.Key < 3_000_032:
+					shared++
+				default:
+					t.Fatalf("transaction %d takes counter %d", n, e.Key)
+				}
+			}
+		}
+		return h.Sum64(), own, shared
+	}
+	// As it was before there were shared counters, so that a seed's run stays what it was.
+	if digest, _, shared := draw(Config{}); digest != 0x8584ebba0118693b || shared != 0 {
+		t.Errorf("without shared counters: digest %x, %d shared", digest, shared)
+	}
+	if _, own, shared := draw(Config{SharedCounters: true}); own < 1000 || shared < 1000 || own-shared > own/5 || shared-own > own/5 {
+		t.Errorf("with shared counters: %d own, %d shared", own, shared)
+	}
+	if a, b := Describe(1, []string{"n1"}, Config{}), Describe(1, []string{"n1"}, Config{SharedCounters: true}); a.SharedCounters.Count != 0 ||
+		!slices.Equal(a.Sessions, b.Sessions) || !slices.Equal(a.Pools, b.Pools) {
+		t.Errorf("%+v\n%+v", a, b)
 	}
 }
 

@@ -224,7 +224,7 @@ func testConflictsSayWhatTheyOverwrote(t *testing.T, s *server) {
 
 // Everything that a link and a server can do to a session, at random moments.
 func testRunUnderFaults(t *testing.T, s *server) {
-	w := Describe(12, []string{"n1"}, Config{Sessions: 8})
+	w := Describe(12, []string{"n1"}, Config{Sessions: 8, SharedCounters: true})
 	setup(t, s, w)
 	r := s.run(w, Config{LargeRows: 2000, OpTimeout: 400 * time.Millisecond, ConnectTimeout: time.Second})
 	c := s.connect()

@@ -20,6 +20,9 @@ func Tables() (keyed, insertOnly []string) {
 		[]string{"chaos.event"}
 }
 
+// DeltaColumns lists the columns, by table, that must be applied by differences for shared counters to add up.
+func DeltaColumns() map[string][]string { return map[string][]string{"chaos.counter": {"value"}} }
+
 // Setup creates the tables and the first rows of every pool on the connected node. It
 // is to be called on every node before the tables are replicated, and may be called again.
 func Setup(ctx context.Context, c *pgx.Conn, w history.Workload) error {
@@ -28,9 +31,7 @@ func Setup(ctx context.Context, c *pgx.Conn, w history.Workload) error {
 			return fmt.Errorf("create the tables: %w", err)
 		}
 		for _, p := range w.Pools {
-			if _, err := tx.Exec(ctx, `insert into chaos.counter (key, value)
-				select $1::bigint + i, 0 from generate_series(0, $2::int - 1) i on conflict do nothing`,
-				p.FirstCounter, p.Counters); err != nil {
+			if err := createCounters(ctx, tx, p.FirstCounter, p.Counters); err != nil {
 				return fmt.Errorf("create the counters of %s: %w", p.Node, err)
 			}
 			if _, err := tx.Exec(ctx, `insert into chaos.account (id, balance)
@@ -46,12 +47,21 @@ func Setup(ctx context.Context, c *pgx.Conn, w history.Workload) error {
 				return fmt.Errorf("create the first conflict rows: %w", err)
 			}
 		}
+		if err := createCounters(ctx, tx, w.SharedCounters.First, w.SharedCounters.Count); err != nil {
+			return fmt.Errorf("create the counters that all nodes share: %w", err)
+		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("set the workload up: %w", err)
 	}
 	return nil
+}
+
+func createCounters(ctx context.Context, tx pgx.Tx, first int64, count int) error {
+	_, err := tx.Exec(ctx, `insert into chaos.counter (key, value)
+		select $1::bigint + i, 0 from generate_series(0, $2::int - 1) i on conflict do nothing`, first, count)
+	return err
 }
 
 // Remove drops the tables, with all that is in them, on the connected node. Replication of them ends there.

@@ -34,7 +34,7 @@ create table if not exists chaos.register (
 );
 alter table chaos.register alter column pad set storage external;
 
--- Shared by the sessions of one node.
+-- Shared by the sessions of one node; some counters by those of all.
 create table if not exists chaos.counter (
     key   bigint primary key,
     value bigint not null

@@ -9,6 +9,8 @@ type Workload struct {
 	Pools    []Pool    `json:"pools"`
 	// Conflict is set if some sessions write the keys of table conflict.
 	Conflict *ConflictKeys `json:"conflict,omitempty"`
+	// SharedCounters are those that the sessions of all nodes share: none where the engine lets the later of two increments win.
+	SharedCounters Counters `json:"shared_counters,omitzero"`
 }
 
 // Session is one serial client. A session never overlaps with itself: before it
@@ -18,6 +20,12 @@ type Session struct {
 	ID       int    `json:"id"`   // 1-based, unique in a run
 	Node     string `json:"node"` // the node it writes to
 	Workload string `json:"workload"`
+}
+
+// Counters are the counters with keys from First to First+Count-1. Every node holds them from the start, each 0.
+type Counters struct {
+	First int64 `json:"first"`
+	Count int   `json:"count"`
 }
 
 // Pool is the counters and accounts that the sessions of one node share.
