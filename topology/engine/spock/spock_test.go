@@ -208,3 +208,40 @@ func TestSavedConflictsOfSingleChanges(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// TestDeltaColumns has two nodes increment one row without knowing of each other.
+func TestDeltaColumns(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	_, connect := start(ctx, t)
+	nodes := map[string]*pgx.Conn{"n1": connect("n1"), "n2": connect("n2")}
+	for _, c := range nodes {
+		run(ctx, t, c, `CREATE TABLE public.tally (id int PRIMARY KEY, "The value" bigint NOT NULL, plain bigint NOT NULL)`, "INSERT INTO public.tally VALUES (1, 100, 100)")
+		for range 2 { // it may be called again
+			if err := spock.New().DeltaColumns(ctx, c, "public.tally", []string{"The value"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := spock.New().AddTables(ctx, c, []string{"public.tally"}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := spock.New().Disable(ctx, nodes["n2"], "n1"); err != nil {
+		t.Fatal(err)
+	}
+	run(ctx, t, nodes["n1"], `UPDATE public.tally SET "The value" = "The value" + 5, plain = plain + 5`)
+	run(ctx, t, nodes["n2"], `UPDATE public.tally SET "The value" = "The value" + 30, plain = plain + 30`)
+	if err := spock.New().Enable(ctx, nodes["n2"], "n1"); err != nil {
+		t.Fatal(err)
+	}
+	for node, c := range nodes {
+		until(ctx, t, c, `"The value" = 135 FROM public.tally`)
+		var plain int64
+		if err := c.QueryRow(ctx, "SELECT plain FROM public.tally").Scan(&plain); err != nil || plain != 130 {
+			t.Errorf("%s: a column that is not applied by differences is %d, the later one is 130 (%v)", node, plain, err)
+		}
+	}
+	if err := spock.New().DeltaColumns(ctx, nodes["n1"], "public.tally", []string{"none"}); err == nil {
+		t.Error("a column that is not there can be made one")
+	}
+}
