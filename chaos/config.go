@@ -34,6 +34,8 @@ type Config struct {
 	Rounds          string        // "fresh": each round on a fresh copy of the wired cluster
 	// RecoverySQL is a file that is loaded after sql/, "" for none.
 	RecoverySQL string
+	// Tracking is who makes and advances the recovery slots: TrackingSQL, which "" is as well, or TrackingNative.
+	Tracking string
 	// Rescue is the strategy that brings survivors level, as ParseStrategy reads it; "" is that of sql/.
 	Rescue        string
 	Dir           string // the run directory; must be empty or not exist

@@ -21,7 +21,7 @@ import (
 	"github.com/spockchaos/spockchaos/workload"
 )
 
-// startWatching starts the watcher, the observers and the managers.
+// startWatching starts the watcher, the observers and, where the servers do not track by themselves, the managers.
 func (r *round) startWatching(ctx context.Context, b *background) error {
 	samples, err := rundir.OpenLines(filepath.Join(r.dir, rundir.SamplesFile))
 	if err != nil {
@@ -46,6 +46,9 @@ func (r *round) startWatching(ctx context.Context, b *background) error {
 	r.watcher.Store(watcher)
 	b.goRun(func() error { return errors.Join(watcher.Run(ctx), samples.Close()) })
 	b.goRun(func() error { return errors.Join(observers.Run(ctx), observations.Close()) })
+	if r.cfg.Tracking == TrackingNative {
+		return nil
+	}
 	for _, n := range r.cluster.Nodes() {
 		m := &Manager{Name: n.Name(), DSN: n.DSN(), Period: r.cfg.ManagerPeriod, Log: r.log}
 		b.goRun(func() error { m.Run(ctx); return nil })
@@ -173,20 +176,36 @@ func (r *round) rescue(ctx context.Context) error {
 		r.log.Info("rescue", zap.String("source", rec.Source), zap.String("target", rec.Target), zap.Bool("ok", rec.OK),
 			zap.Int64("transactions", rec.Transactions), zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
 	}
-	if len(targets) > 0 {
+	if _, native := r.strategy.(nativeStrategy); len(targets) > 0 && !native {
 		return nil // the rescue has removed the failed node's subscriptions
 	}
 	for _, s := range r.state.Survivors {
-		if err := onNode(ctx, r.cluster, s, func(c *pgx.Conn) error { return r.engine.DropNode(ctx, c, r.plan.Failed) }); err != nil {
-			return fmt.Errorf("remove %s from %s: %w", r.plan.Failed, s, err)
+		switch err := r.drop(ctx, s); {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && len(targets) > 0: // what stays there is found among the leftovers
+			r.log.Warn("the lost node stays", zap.Error(err))
+		case err != nil:
+			return err
 		}
+	}
+	return nil
+}
+
+// drop removes the lost node from a survivor.
+func (r *round) drop(ctx context.Context, survivor string) error {
+	ctx, cancel := context.WithTimeout(ctx, r.limits.look)
+	defer cancel()
+	err := onNode(ctx, r.cluster, survivor, func(c *pgx.Conn) error { return r.engine.DropNode(ctx, c, r.plan.Failed) })
+	if err != nil {
+		return fmt.Errorf("remove %s from %s: %w", r.plan.Failed, survivor, err)
 	}
 	return nil
 }
 
 func (r *round) rescuer() *rescuer {
 	return &rescuer{
-		cluster: r.cluster, engine: r.engine, strategy: r.strategy, name: cmp.Or(r.cfg.Rescue, StrategySQL), log: r.log, clock: r.deps.Clock, limits: r.limits,
+		cluster: r.cluster, engine: r.engine, strategy: r.strategy, name: cmp.Or(r.cfg.Rescue, StrategySQL), tracking: r.cfg.Tracking, log: r.log, clock: r.deps.Clock, limits: r.limits,
 		failed: r.plan.Failed, coordinator: r.plan.Coordinator, sessions: r.sessionIDs(r.plan.Failed),
 	}
 }
@@ -298,6 +317,8 @@ func (r *round) again(ctx context.Context, resc *rescuer, rec *rundir.Rescue) (*
 	defer cancel()
 	var a rundir.Again
 	digest := func() (d string, err error) {
+		ctx, cancel := context.WithTimeout(ctx, r.limits.snapshot)
+		defer cancel()
 		err = onNode(ctx, r.cluster, rec.Target, func(c *pgx.Conn) error {
 			d, err = watch.Digest(ctx, c)
 			return err

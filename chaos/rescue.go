@@ -36,6 +36,7 @@ type rescuer struct {
 	engine      engine.Engine
 	strategy    Strategy
 	name        string // of the strategy
+	tracking    string
 	log         *zap.Logger
 	clock       func() time.Time
 	limits      limits
@@ -184,23 +185,35 @@ func (r *rescuer) call(ctx context.Context, source, target string, notice func(s
 
 // coordinatorToTarget is the conninfo by which the coordinator reaches the target.
 func coordinatorToTarget(cluster topology.Cluster, r Recovery) string {
-	if r.Target == r.Coordinator {
-		return topology.OwnDSN(cluster.Node(r.Target)) // a node reaches itself without a link
+	return fromCoordinator(cluster, r, r.Target)
+}
+
+// fromCoordinator is the conninfo by which the coordinator reaches a node.
+func fromCoordinator(cluster topology.Cluster, r Recovery, node string) string {
+	if node == r.Coordinator {
+		return topology.OwnDSN(cluster.Node(node)) // a node reaches itself without a link
 	}
-	return cluster.LinkDSN(r.Coordinator, r.Target)
+	return cluster.LinkDSN(r.Coordinator, node)
 }
 
 // CallRecovery runs CALL spock.recovery on the coordinator, once; notice is given each line that it says. The source is
 // named by the conninfo that the target reaches it by, since the rows travel from source to target.
 func CallRecovery(ctx context.Context, cluster topology.Cluster, r Recovery, notice func(string)) error {
+	return callRecovery(ctx, cluster, r, cluster.LinkDSN(r.Target, r.Source), notice)
+}
+
+func callRecovery(ctx context.Context, cluster topology.Cluster, r Recovery, sourceDSN string, notice func(string)) error {
 	return rescue.Call{
 		Coordinator: r.Coordinator, CoordinatorDSN: cluster.Node(r.Coordinator).DSN(), Failed: r.Failed,
-		Source: r.Source, SourceDSN: cluster.LinkDSN(r.Target, r.Source), Target: r.Target, TargetDSN: coordinatorToTarget(cluster, r),
+		Source: r.Source, SourceDSN: sourceDSN, Target: r.Target, TargetDSN: coordinatorToTarget(cluster, r),
 	}.Do(ctx, func(n *pgconn.Notice) { notice(n.Message) })
 }
 
-// measureAfter reads what the target has now, and what the procedure says it did.
+// measureAfter reads what the target has now, and what the procedure says it did. Where there is nobody to say it, it is
+// what came of the failed node's ledger rows.
 func (r *rescuer) measureAfter(ctx context.Context, rec *rundir.Rescue) error {
+	ctx, cancel := context.WithTimeout(ctx, r.limits.look)
+	defer cancel()
 	count := func(node string) (n int64, err error) {
 		err = r.onNode(ctx, node, func(c *pgx.Conn) error {
 			return c.QueryRow(ctx, "SELECT count(*) FROM chaos.ledger WHERE session = ANY($1)", r.sessions).Scan(&n)
@@ -216,6 +229,10 @@ func (r *rescuer) measureAfter(ctx context.Context, rec *rundir.Rescue) error {
 		return fmt.Errorf("count what target %s has: %w", rec.Target, err)
 	}
 	rec.MissingAfter = have - got
+	if r.tracking == TrackingNative {
+		rec.Transactions = max(0, rec.MissingBefore-rec.MissingAfter)
+		return r.progressAfter(ctx, rec)
+	}
 	return r.onNode(ctx, rec.Target, func(c *pgx.Conn) error {
 		// What the procedure says it did; a user's own procedure may say nothing.
 		var source, target *string
@@ -240,6 +257,21 @@ func (r *rescuer) measureAfter(ctx context.Context, rec *rundir.Rescue) error {
 		}
 		return nil
 	})
+}
+
+// progressAfter reads how far source and target say that they have come with the failed node, as long as they know it.
+func (r *rescuer) progressAfter(ctx context.Context, rec *rundir.Rescue) error {
+	for _, v := range []struct {
+		node string
+		to   *rundir.LSN
+	}{{rec.Source, &rec.SourceAfter}, {rec.Target, &rec.TargetAfter}} {
+		var st standing
+		if err := r.onNode(ctx, v.node, func(c *pgx.Conn) error { return r.readStanding(ctx, c, &st) }); err != nil {
+			return fmt.Errorf("read what %s has of %s: %w", v.node, r.failed, err)
+		}
+		*v.to = st.Progress
+	}
+	return nil
 }
 
 // onNode runs f on a fresh direct connection to a node.

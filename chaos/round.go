@@ -292,6 +292,9 @@ func (r *round) restore(ctx context.Context) error {
 	for _, n := range r.cluster.Nodes() {
 		r.event(rundir.NodeEvent{At: r.deps.Clock(), Node: n.Name(), Kind: rundir.EventStart})
 	}
+	if r.cfg.Tracking == TrackingNative {
+		r.awaitOwnSlots(ctx)
+	}
 	return r.markLogs(ctx)
 }
 

@@ -57,6 +57,9 @@ func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
 		return &UsageError{err}
 	}
 	strategy, err := ParseStrategy(cfg.Rescue)
+	if err == nil {
+		err = checkModes(cfg)
+	}
 	if err != nil {
 		return &UsageError{err}
 	}

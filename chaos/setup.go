@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
-	"github.com/spockchaos/spockchaos/sql"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/docker"
 	"github.com/spockchaos/spockchaos/topology/docker/image"
@@ -19,7 +18,7 @@ import (
 	"github.com/spockchaos/spockchaos/workload"
 )
 
-// setUp brings the cluster up, wires it, installs sql/ and saves it as the state that
+// setUp brings the cluster up, wires it, gives it slot tracking and saves it as the state that
 // every round starts from.
 func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 	ctx, cancel := context.WithTimeout(ctx, setupLimit)
@@ -56,6 +55,7 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 		InsertOnly:  insertOnly,
 		Deltas:      deltas,
 		RecoverySQL: extra,
+		Tracking:    h.cfg.Tracking,
 	})
 	if err != nil {
 		return err
@@ -79,6 +79,9 @@ func (h *harness) setUp(ctx context.Context, extra RecoverySQL) error {
 // the cluster; on an error nothing is left behind.
 func BringUp(ctx context.Context, cfg Config, deps Deps) (topology.Cluster, engine.Engine, error) {
 	candidates, err := engines.Candidates(cfg.Engine)
+	if err == nil && cfg.Tracking == TrackingNative {
+		candidates, err = recoverers(candidates)
+	}
 	if err != nil {
 		return nil, nil, &UsageError{err}
 	}
@@ -192,12 +195,16 @@ type Wiring struct {
 	// Deltas are columns of Keyed that are applied by differences, by table: for an engine.DeltaApplier.
 	Deltas      map[string][]string
 	RecoverySQL RecoverySQL
+	Tracking    string // TrackingSQL or TrackingNative; "" is the former
 }
 
 // Wire makes a mesh with slot tracking and rescue out of a cluster that was brought up. It returns when
 // a row that was written on each node was seen on every other one.
 func Wire(ctx context.Context, cluster topology.Cluster, eng engine.Engine, w Wiring) error {
 	members := topology.Members(cluster)
+	if err := eachNode(ctx, cluster, func(ctx context.Context, c *pgx.Conn) error { return w.begin(ctx, c, eng) }); err != nil {
+		return err
+	}
 	if err := eachNode(ctx, cluster, w.Tables); err != nil {
 		return fmt.Errorf("make the tables: %w", err)
 	}
@@ -211,20 +218,7 @@ func Wire(ctx context.Context, cluster topology.Cluster, eng engine.Engine, w Wi
 		if err := eng.AddTables(ctx, c, w.Keyed, w.InsertOnly); err != nil {
 			return fmt.Errorf("replicate the tables: %w", err)
 		}
-		if err := sql.Install(ctx, c, eng.Name(), nil); err != nil {
-			return fmt.Errorf("install recovery slot tracking: %w", err)
-		}
-		if err := w.RecoverySQL.load(ctx, c); err != nil {
-			return err
-		}
-		if _, err := c.Exec(ctx, "SELECT spock.create_recovery_slot()"); err != nil {
-			return fmt.Errorf("create the recovery slot: %w", err)
-		}
-		// A slot that was there already knows nothing of new tables until the next advance, and their rows could not be rescued.
-		if _, err := c.Exec(ctx, "SELECT spock.recovery_sync_publications()"); err != nil {
-			return fmt.Errorf("publish the tables: %w", err)
-		}
-		return nil
+		return w.track(ctx, c, eng)
 	})
 	if err != nil {
 		return err

@@ -20,22 +20,25 @@ type Recovery struct{ Failed, Source, Target, Coordinator string }
 
 // Names of strategies, as --rescue has them.
 const (
-	StrategySQL  = "sql"
-	strategyExec = "exec:"
+	StrategySQL    = "sql"
+	StrategyNative = "native"
+	strategyExec   = "exec:"
 )
 
-// ParseStrategy is the strategy of a name: "sql", or "exec:COMMAND".
+// ParseStrategy is the strategy of a name: "sql", "native", or "exec:COMMAND".
 func ParseStrategy(name string) (Strategy, error) {
 	command, isExec := strings.CutPrefix(name, strategyExec)
 	switch {
 	case name == StrategySQL || name == "":
 		return sqlStrategy{}, nil
+	case name == StrategyNative:
+		return nativeStrategy{}, nil
 	case isExec && strings.TrimSpace(command) != "":
 		return execStrategy{command}, nil
 	case isExec:
 		return nil, fmt.Errorf("rescue %q names no command", name)
 	}
-	return nil, fmt.Errorf("rescue %q is not known: %s and %sCOMMAND are", name, StrategySQL, strategyExec)
+	return nil, fmt.Errorf("rescue %q is not known: %s, %s and %sCOMMAND are", name, StrategySQL, StrategyNative, strategyExec)
 }
 
 // sqlStrategy is CALL spock.recovery, the procedure in sql/.

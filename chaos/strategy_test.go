@@ -16,7 +16,7 @@ import (
 
 func TestParseStrategy(t *testing.T) {
 	for name, want := range map[string]string{
-		"": "chaos.sqlStrategy", "sql": "chaos.sqlStrategy", "exec:./runbook --now": "chaos.execStrategy",
+		"": "chaos.sqlStrategy", "sql": "chaos.sqlStrategy", "native": "chaos.nativeStrategy", "exec:./runbook --now": "chaos.execStrategy",
 		"exec:": "", "exec:  ": "", "SQL": "", "native ": "", "run": "",
 	} {
 		s, err := ParseStrategy(name)

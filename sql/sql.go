@@ -78,6 +78,20 @@ func Install(ctx context.Context, c *pgx.Conn, engine string, extra []byte) erro
 	return nil
 }
 
+// InstallEngine runs the engine's own file alone, behind the schema: what others must know of its catalogs. None of its names meets those of a server that
+// tracks and rescues by itself, as names in the other files do.
+func InstallEngine(ctx context.Context, c *pgx.Conn, engine string) error {
+	name := "engine_" + engine + ".sql"
+	text, err := embedded.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("engine %q: there is no %s", engine, name)
+	}
+	if _, err := c.PgConn().Exec(ctx, "CREATE SCHEMA IF NOT EXISTS spock; "+string(text)).ReadAll(); err != nil {
+		return fmt.Errorf("install %s: %w", name, err)
+	}
+	return nil
+}
+
 var plainName = regexp.MustCompile(`^[a-z0-9_]+$`)
 var unfit = regexp.MustCompile(`[^a-z0-9_]`)
 

@@ -22,8 +22,20 @@ func Leftovers(ctx context.Context, c *pgx.Conn, eng engine.Engine, node, lost s
 	if err != nil {
 		return nil, fmt.Errorf("look for leftovers on %s: %w", node, err)
 	}
+	own := map[string]bool{}
+	if r, ok := eng.(engine.Recoverer); ok {
+		left, err := r.OwnLeftovers(ctx, c)
+		if err != nil {
+			return nil, fmt.Errorf("look for leftovers on %s: %w", node, err)
+		}
+		for _, l := range left {
+			add(l.What, l.Name, l.Detail)
+			own[l.Name] = true
+		}
+	}
 	for _, s := range subs {
 		switch {
+		case own[s.Name]: // it was told
 		case s.Provider == lost:
 			add("subscription to the failed node", s.Name, s.Status)
 		case s.Status == "disabled":
@@ -49,7 +61,7 @@ func Leftovers(ctx context.Context, c *pgx.Conn, eng engine.Engine, node, lost s
 // are called; what managers ask of each other all the time is selected).
 const leftoversSQL = `
 SELECT 'clone slot', slot_name::text, coalesce('restart_lsn ' || restart_lsn, 'no restart_lsn')
-  FROM pg_replication_slots WHERE slot_name LIKE 'spk\_rescue\_clone%'
+  FROM pg_replication_slots WHERE slot_name LIKE 'spk\_rescue\_clone%' OR slot_name LIKE 'spock\_rescue\_clone%'
 UNION ALL
 SELECT 'trigger disabled', t.tgname::text, t.tgrelid::regclass::text
   FROM pg_trigger t WHERE t.tgenabled = 'D' AND NOT t.tgisinternal

@@ -77,6 +77,7 @@ type Slot struct {
 	Confirmed LSN    `json:"confirmed_flush_lsn"`
 	WALStatus string `json:"wal_status"`
 	Active    bool   `json:"active"`
+	Plugin    string `json:"plugin"`         // output plugin, "" for none
 	Retained  int64  `json:"retained_bytes"` // flush_lsn - restart_lsn
 }
 
@@ -125,7 +126,7 @@ type ObservedBank struct {
 
 // Rescue is one rescue of one target, with the call again that must change nothing.
 type Rescue struct {
-	Strategy     string        `json:"strategy"` // "sql", "exec:COMMAND"
+	Strategy     string        `json:"strategy"` // "sql", "native", "exec:COMMAND"
 	Failed       string        `json:"failed"`
 	Source       string        `json:"source"`
 	Target       string        `json:"target"`

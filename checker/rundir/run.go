@@ -109,7 +109,7 @@ type Woken struct {
 // Leftover is something that a rescue should have taken away.
 type Leftover struct {
 	Node   string `json:"node"`
-	What   string `json:"what"` // "clone slot", "subscription disabled", "trigger disabled", "subscription to the failed node"
+	What   string `json:"what"` // "clone slot", "subscription disabled", "trigger disabled", "session", "subscription to the failed node"; of a server's own rescue: "rescue subscription", "subscription suspended for a rescue"
 	Name   string `json:"name"`
 	Detail string `json:"detail,omitempty"`
 }

@@ -35,6 +35,7 @@ type Settings struct {
 	Chaos           time.Duration
 	Rounds          string
 	RecoverySQL     string
+	Tracking        string
 	Rescue          string
 	ReportDir       string
 	Keep            bool
@@ -118,7 +119,8 @@ func (s *Set) options(names Names) []option {
 		{"chaos", "", newDuration(&s.Chaos, 20*time.Second, minChaos, maxChaos, true), "length of the chaos of a round; a plain number is seconds"},
 		{"rounds", "", newEnum(&s.Rounds, "fresh", []string{"fresh"}), "what each round starts on: fresh (a new copy of the wired cluster)"},
 		{"recovery-sql", "", newText(&s.RecoverySQL, "file"), "a file loaded after the built-in procedures, to try a change to them"},
-		{"rescue", "", newRescue(&s.Rescue), "how survivors are brought level: sql (the procedures), or exec:COMMAND, a runbook of your own"},
+		{"tracking", "", newEnum(&s.Tracking, "sql", []string{"sql", "native"}), "who makes and advances the recovery slots: sql (the procedures), or native, a server that does it by itself"},
+		{"rescue", "", newRescue(&s.Rescue), "how survivors are brought level: sql (the procedures), native (the server's own rescue), or exec:COMMAND, a runbook of your own"},
 		{"report-dir", "", newText(&s.ReportDir, "directory"), "where the run is written; must be empty or not exist (default: spockchaos-runs/<time>-<seed>/)"},
 		{"keep", "", newBool(&s.Keep), "leave the cluster up at the end"},
 		{"log-format", "", newEnum(&s.LogFormat, "auto", []string{"auto", "console", "json"}), "auto, console or json"},

@@ -283,8 +283,8 @@ func newRescue(p *string) *rescueValue {
 
 func (v *rescueValue) Set(s string) error {
 	command, isExec := strings.CutPrefix(s, "exec:")
-	if s != "sql" && (!isExec || strings.TrimSpace(command) == "" || strings.ContainsRune(s, 0)) {
-		return errors.New("must be sql, or exec: and a command")
+	if s != "sql" && s != "native" && (!isExec || strings.TrimSpace(command) == "" || strings.ContainsRune(s, 0)) {
+		return errors.New("must be sql, native, or exec: and a command")
 	}
 	*v.p = s
 	return nil

@@ -57,7 +57,7 @@ type Engine interface {
 	AddTables(ctx context.Context, c *pgx.Conn, keyed, insertOnly []string) error
 	// NodeName is the connected node's name; it fails where the database is no node.
 	NodeName(ctx context.Context, c *pgx.Conn) (string, error)
-	// Subscriptions of the connected node.
+	// Subscriptions of the connected node, those of the mesh: the temporary one of a rescue of the server's own is not among them.
 	Subscriptions(ctx context.Context, c *pgx.Conn) ([]Subscription, error)
 	// Disable and Enable the connected subscriber's subscription to a provider, at once.
 	// Disable returns when the apply worker is gone.

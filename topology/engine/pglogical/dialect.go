@@ -16,6 +16,9 @@ type Dialect struct {
 	// NodeOrigin is an expression over the catalog of nodes (n): the name of a second replication origin that shows how far a subscriber has
 	// come with that node. Empty where there is none.
 	NodeOrigin string
+	// Rescue is an expression over the catalog of subscriptions (s): true for the temporary one of a rescue of the server's own, which
+	// is no part of the mesh. Empty where there is none.
+	Rescue string
 	// Settings are those that the others do not have.
 	Settings map[string]string
 	// Deciding are those of its settings that decide over conflicts and failures and that the others do not have.
@@ -40,6 +43,7 @@ func Of(d Dialect) Engine {
 		"{schema}", d.Name, "{node_create}", f(d.NodeCreate), "{sub_create}", f(d.SubCreate), "{sub_drop}", f(d.SubDrop),
 		"{sub_disable}", f(d.SubDisable), "{sub_enable}", f(d.SubEnable), "{sub_add_set}", f(d.SubAddSet), "{sub_status}", f(d.SubStatus),
 		"{set_add_table}", f(d.SetAddTable), "{slot_name}", f(d.SlotName), "{walsender}", d.WalSender, "{node_origin}", cmp.Or(d.NodeOrigin, "''"),
+		"{rescue}", cmp.Or(d.Rescue, "false"),
 	)}
 }
 

@@ -109,8 +109,9 @@ func (e Engine) NodeName(ctx context.Context, c *pgx.Conn) (name string, err err
 
 // Subscriptions of the connected node.
 func (e Engine) Subscriptions(ctx context.Context, c *pgx.Conn) ([]engine.Subscription, error) {
-	rows, err := c.Query(ctx, e.sql(`SELECT s.subscription_name, s.provider_node, s.status, s.slot_name, {node_origin}
-		FROM {sub_status}() s JOIN {schema}.node n ON n.node_name = s.provider_node ORDER BY 1`))
+	rows, err := c.Query(ctx, e.sql(`SELECT a.subscription_name, a.provider_node, a.status, a.slot_name, {node_origin}
+		FROM {sub_status}() a JOIN {schema}.node n ON n.node_name = a.provider_node
+		JOIN {schema}.subscription s ON s.sub_name = a.subscription_name WHERE NOT {rescue} ORDER BY 1`))
 	if err != nil {
 		return nil, fmt.Errorf("listing subscriptions: %w", err)
 	}
@@ -130,7 +131,7 @@ func (e Engine) Subscriptions(ctx context.Context, c *pgx.Conn) ([]engine.Subscr
 // names of its processes have it.
 func (e Engine) find(ctx context.Context, c *pgx.Conn, provider string) (name, id string, err error) {
 	err = c.QueryRow(ctx, e.sql(`SELECT sub_name::text, sub_id::text FROM {schema}.subscription s
-		JOIN {schema}.node n ON n.node_id = s.sub_origin WHERE n.node_name = $1`), provider).Scan(&name, &id)
+		JOIN {schema}.node n ON n.node_id = s.sub_origin WHERE n.node_name = $1 AND NOT {rescue}`), provider).Scan(&name, &id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", "", fmt.Errorf("no subscription to %s", provider)
 	}

@@ -12,6 +12,7 @@ var (
 	_ engine.Discarder     = Engine{}
 	_ engine.ConflictSaver = Engine{}
 	_ engine.DeltaApplier  = Engine{}
+	_ engine.Recoverer     = Engine{}
 )
 
 // New is the engine.
@@ -23,6 +24,7 @@ func New() Engine {
 		SubDisable: "sub_disable", SubEnable: "sub_enable", SubAddSet: "sub_add_repset",
 		WalSender:  "slot",
 		NodeOrigin: "'spk_node_' || n.node_id",
+		Rescue:     rescueFlag("s", "sub_rescue_temporary"),
 		Settings: map[string]string{
 			// Every resolved conflict is in spock.resolutions …
 			"spock.save_resolutions": "on",
