@@ -141,7 +141,13 @@ func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.R
 			rec.OK, rec.Error = true, ""
 			break
 		}
-		rec.Error = err.Error()
+		// What the end of the limit cuts short says less than what failed before.
+		if rec.Error == "" || limited.Err() == nil {
+			if err.Error() != rec.Error {
+				r.note(&rec, "attempt failed: "+err.Error())
+			}
+			rec.Error = err.Error()
+		}
 		r.log.Warn("rescue attempt failed", zap.String("source", source.Node), zap.String("target", target.Node), zap.Error(err))
 		if wait.For(limited, rescueRetryPause) != nil {
 			break
@@ -159,11 +165,7 @@ func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.R
 func (r *rescuer) attempt(ctx context.Context, rec *rundir.Rescue) error {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.attempt)
 	defer cancel()
-	err := r.call(ctx, rec.Source, rec.Target, func(line string) {
-		if len(rec.Log) < maxRescueLog {
-			rec.Log = append(rec.Log, fmt.Sprintf("%6.2f s  %s", r.clock().Sub(rec.StartedAt).Seconds(), line))
-		}
-	})
+	err := r.call(ctx, rec.Source, rec.Target, func(line string) { r.note(rec, line) })
 	if _, runbook := r.strategy.(execStrategy); runbook {
 		var exit *ExitError
 		status := 0
@@ -176,6 +178,13 @@ func (r *rescuer) attempt(ctx context.Context, rec *rundir.Rescue) error {
 		rec.ExitStatus = &status
 	}
 	return err
+}
+
+// note keeps a line with the time since the rescue began.
+func (r *rescuer) note(rec *rundir.Rescue, line string) {
+	if len(rec.Log) < maxRescueLog {
+		rec.Log = append(rec.Log, fmt.Sprintf("%6.2f s  %s", r.clock().Sub(rec.StartedAt).Seconds(), line))
+	}
 }
 
 // call makes one attempt for the node that this rescuer is about.

@@ -72,7 +72,7 @@ func (s *nativeSteps) run(ctx context.Context) error {
 		s.Target, s.Source, clone, skip, stop).Scan(&id); err != nil {
 		return fmt.Errorf("create the rescue subscription on %s: %w", s.Target, err)
 	}
-	s.say("create_rescue_subscription on %s from slot %s of %s, skip %s, stop %s: subscription %d", s.Target, clone, s.Source, orNull(skip), stop, id)
+	s.say("create_rescue_subscription on %s from slot %s of %s: subscription %d", s.Target, clone, s.Source, id)
 	failed, err := s.await(ctx)
 	if err != nil {
 		return err
@@ -88,14 +88,15 @@ func (s *nativeSteps) run(ctx context.Context) error {
 
 // precheck asks what recover_precheck asks: is there something to rescue, and does no other rescue stand in the way?
 func (s *nativeSteps) precheck(ctx context.Context) (needed bool, err error) {
-	var subscriptions, rescues int
-	if err := s.target.QueryRow(ctx, `SELECT count(*) FILTER (WHERE n.node_name = $1 AND NOT s.sub_rescue_temporary), count(*) FILTER (WHERE s.sub_rescue_temporary)
-		FROM spock.subscription s JOIN spock.node n ON n.node_id = s.sub_origin`, s.Failed).Scan(&subscriptions, &rescues); err != nil {
+	var subscriptions int
+	var rescue *string
+	if err := s.target.QueryRow(ctx, `SELECT count(*) FILTER (WHERE n.node_name = $1 AND NOT s.sub_rescue_temporary), min(s.sub_name::text) FILTER (WHERE s.sub_rescue_temporary)
+		FROM spock.subscription s JOIN spock.node n ON n.node_id = s.sub_origin`, s.Failed).Scan(&subscriptions, &rescue); err != nil {
 		return false, fmt.Errorf("look at the subscriptions of %s: %w", s.Target, err)
 	}
 	switch {
-	case rescues > 0:
-		return false, fmt.Errorf("target %s has %d rescue subscriptions already", s.Target, rescues)
+	case rescue != nil:
+		return false, fmt.Errorf("target %s has rescue subscription %s already", s.Target, *rescue)
 	case subscriptions == 0:
 		s.say("no rescue needed: %s has no subscription to %s", s.Target, s.Failed)
 	}
@@ -118,36 +119,34 @@ func (s *nativeSteps) clone(ctx context.Context) (name string, restart *string, 
 }
 
 // bounds are the positions from which and up to which the rescue subscription shall apply, as recover_phase_clone chooses them where
-// its caller does not. skip nil: from the slot's beginning.
+// its caller does not: it prefers the slot's, which is one in the source's WAL, and takes a node's progress for the failed node, which is one in the failed node's
+// WAL, if there is none. skip nil: from the slot's beginning.
 func (s *nativeSteps) bounds(ctx context.Context, clone string, restart *string) (skip *string, stop string, err error) {
 	var position *string
-	if err := s.source.QueryRow(ctx, `SELECT (SELECT coalesce(confirmed_flush_lsn, restart_lsn)::text FROM pg_replication_slots WHERE slot_name = $1)`, clone).Scan(&position); err != nil {
+	var end string
+	if err := s.source.QueryRow(ctx, `SELECT (SELECT coalesce(confirmed_flush_lsn, restart_lsn)::text FROM pg_replication_slots WHERE slot_name = $1),
+		pg_current_wal_flush_lsn()::text`, clone).Scan(&position, &end); err != nil {
 		return nil, "", fmt.Errorf("look at slot %s on %s: %w", clone, s.Source, err)
 	}
 	if position == nil {
 		position = restart
 	}
-	progress := func(c *pgx.Conn, node string) (lsn *string, err error) {
-		err = c.QueryRow(ctx, `SELECT (SELECT max(o.remote_lsn)::text FROM spock.subscription s JOIN spock.node n ON n.node_id = s.sub_origin
-			JOIN pg_replication_origin_status o ON o.external_id = s.sub_slot_name::text WHERE n.node_name = $1)`, s.Failed).Scan(&lsn)
-		if err != nil {
-			err = fmt.Errorf("read the progress of %s for %s: %w", node, s.Failed, err)
-		}
-		return lsn, err
-	}
+	progressOf := func(node string) string { return fmt.Sprintf("the progress of %s for %s, a position in %[2]s's WAL", node, s.Failed) }
+	stopIs, skipIs := "the position of the slot", progressOf(s.Target)
 	if position == nil {
-		if position, err = progress(s.source, s.Source); err != nil {
+		if position, err = s.progress(ctx, s.source, s.Source); err != nil {
 			return nil, "", err
 		}
+		stopIs = progressOf(s.Source)
 	}
 	if position == nil {
 		return nil, "", fmt.Errorf("there is no stop position: neither slot %s nor the origin of %s on %s has one", clone, s.Failed, s.Source)
 	}
-	if skip, err = progress(s.target, s.Target); err != nil {
+	if skip, err = s.progress(ctx, s.target, s.Target); err != nil {
 		return nil, "", err
 	}
 	if skip == nil {
-		skip = restart
+		skip, skipIs = restart, "the position of the slot"
 	}
 	if skip != nil {
 		from, err := rundir.ParseLSN(*skip)
@@ -162,7 +161,21 @@ func (s *nativeSteps) bounds(ctx context.Context, clone string, restart *string)
 			skip = nil
 		}
 	}
+	if skip == nil {
+		skipIs = "from the slot's beginning"
+	}
+	s.say("stop position %s: %s; skip position %s: %s; the WAL of %s, from which is read, ends at %s", *position, stopIs, orNull(skip), skipIs, s.Source, end)
 	return skip, *position, nil
+}
+
+// progress is how far a node says that it has come with the failed node; nil: it does not.
+func (s *nativeSteps) progress(ctx context.Context, c *pgx.Conn, node string) (lsn *string, err error) {
+	err = c.QueryRow(ctx, `SELECT (SELECT max(o.remote_lsn)::text FROM spock.subscription s JOIN spock.node n ON n.node_id = s.sub_origin
+		JOIN pg_replication_origin_status o ON o.external_id = s.sub_slot_name::text WHERE n.node_name = $1 AND NOT s.sub_rescue_temporary)`, s.Failed).Scan(&lsn)
+	if err != nil {
+		err = fmt.Errorf("read the progress of %s for %s: %w", node, s.Failed, err)
+	}
+	return lsn, err
 }
 
 // await waits until the server has taken the rescue subscription away again, and tells whether it called it failed.

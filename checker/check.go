@@ -74,6 +74,7 @@ func checkRound(ctx context.Context, run rundir.Run, dir string, n int) (RoundRe
 	slotRegressed(in, c, result.Slots)
 	slotMissing(in, c)
 	slotLost(in, c)
+	slotBeyond(in, c)
 	slotOverran(in, c)
 	slotStalled(in, c)
 

@@ -27,9 +27,18 @@ func rescueIncomplete(in *input, c *collector) {
 			report("progress", fmt.Sprintf("left the target at %s of %s, the source has %s", r.TargetAfter, r.Failed, r.SourceAfter))
 		}
 		if r.MissingAfter > 0 {
-			report("rows", fmt.Sprintf("left %d writes of %s that the source has and the target lacks", r.MissingAfter, r.Failed))
+			report("rows", broughtBack(r))
 		}
 	}
+}
+
+// broughtBack says of a rescue after which something is missing what came of what was missing before.
+func broughtBack(r rundir.Rescue) string {
+	back := "none"
+	if n := r.MissingBefore - r.MissingAfter; n > 0 {
+		back = fmt.Sprint(n)
+	}
+	return fmt.Sprintf("brought back %s of the %d writes of %s that %s has and %s lacked: %d are still missing", back, max(r.MissingBefore, r.MissingAfter), r.Failed, r.Source, r.Target, r.MissingAfter)
 }
 
 // rescueExample is an example about one rescue.
@@ -37,5 +46,5 @@ func rescueExample(r rundir.Rescue, text string) example {
 	return example{key: "rescue of " + r.Target + " from " + r.Source, from: r.StartedAt, to: r.EndedAt,
 		summary: fmt.Sprintf("the rescue of %s from %s, after the loss of %s, %s", r.Target, r.Source, r.Failed, text),
 		details: map[string]any{"strategy": r.Strategy, "failed": r.Failed, "source": r.Source, "target": r.Target, "coordinator": r.Coordinator,
-			"transactions": r.Transactions, "resumed_times": r.ResumedTimes}}
+			"transactions": r.Transactions, "resumed_times": r.ResumedTimes, "missing_before": r.MissingBefore, "missing_after": r.MissingAfter}}
 }

@@ -38,6 +38,24 @@ func TestRescue(t *testing.T) {
 	})
 }
 
+// TestBroughtBack is about the words for what a rescue has left undone.
+func TestBroughtBack(t *testing.T) {
+	r := rundir.Rescue{Failed: "n1", Source: "n2", Target: "n3"}
+	for _, c := range []struct {
+		before, after int64
+		want          string
+	}{
+		{979, 979, "brought back none of the 979 writes of n1 that n2 has and n3 lacked: 979 are still missing"},
+		{15, 4, "brought back 11 of the 15 writes of n1 that n2 has and n3 lacked: 4 are still missing"},
+		{3, 5, "brought back none of the 5 writes of n1 that n2 has and n3 lacked: 5 are still missing"},
+	} {
+		r.MissingBefore, r.MissingAfter = c.before, c.after
+		if got := broughtBack(r); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
 func TestRescueLeftovers(t *testing.T) {
 	clone := func(node string, seconds float64) func(*world) {
 		return func(w *world) {

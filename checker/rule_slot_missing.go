@@ -1,8 +1,6 @@
 package checker
 
-import (
-	"github.com/spockchaos/spockchaos/checker/rundir"
-)
+import "github.com/spockchaos/spockchaos/checker/rundir"
 
 // slotMissing judges that each node has its recovery slot, with a restart_lsn, in every
 // sample after set-up.
@@ -21,8 +19,32 @@ func slotMissing(in *input, c *collector) {
 				if s.Slot == nil {
 					return slotExample(s, nil, "%s has no recovery slot", node)
 				}
-				return slotExample(s, map[string]any{"wal_status": s.Slot.WALStatus}, "the recovery slot on %s has no restart_lsn", node)
+				return slotExample(s, map[string]any{"restart_lsn": nil, "confirmed_flush_lsn": orNull(s.Slot.Confirmed), "no_plugin": s.Slot.NoPlugin,
+					"active": s.Slot.Active, "wal_status": s.Slot.WALStatus}, "the recovery slot %s on %s keeps no WAL: %s", s.Slot.Name, node, keepsNothing(s.Slot))
 			})
 		}
 	}
+}
+
+// keepsNothing says what a slot without restart_lsn is like.
+func keepsNothing(s *rundir.Slot) string {
+	text := "its restart_lsn is null"
+	if s.Confirmed == 0 {
+		text = "its restart_lsn and confirmed_flush_lsn are null"
+	}
+	if s.NoPlugin {
+		text += ", it has no output plugin by which anything could be decoded"
+	}
+	if s.Active {
+		text += ", and a process of the server holds it (active)"
+	}
+	return text
+}
+
+// orNull is a position as the server shows it.
+func orNull(p rundir.LSN) any {
+	if p == 0 {
+		return nil
+	}
+	return p
 }

@@ -16,8 +16,30 @@ func slotLost(in *input, c *collector) {
 				continue
 			}
 			c.add(SlotOverran, node, "wal_status", 1, func() example {
-				return slotExample(s, map[string]any{"wal_status": s.Slot.WALStatus}, "the recovery slot on %s is %s: WAL that it must keep is not kept", node, s.Slot.WALStatus)
+				return slotExample(s, map[string]any{"wal_status": s.Slot.WALStatus}, "the recovery slot on %s is %s: WAL that it must keep is not kept", node, s.Slot.WALStatus).
+					tell(in, node, s, s.Slot.Confirmed)
 			})
+		}
+	}
+}
+
+// slotBeyond judges that no slot stands beyond its node's WAL: from there it shows nothing of what will be written up to it. The end of the WAL is read
+// after the slot.
+func slotBeyond(in *input, c *collector) {
+	for node, samples := range in.samples {
+		for i := range samples {
+			s := &samples[i]
+			if !good(s) || s.Slot == nil {
+				continue
+			}
+			for _, p := range slotPositions() {
+				if p.of(s.Slot) > s.FlushLSN {
+					c.add(SlotOverran, node, "end of the WAL, "+p.name, 1, func() example {
+						return slotExample(s, map[string]any{"position": p.of(s.Slot), "flush_lsn": s.FlushLSN}, "%s of the recovery slot on %s is %s, and its WAL ends at %s: it will show nothing of what is written up to there",
+							p.name, node, p.of(s.Slot), s.FlushLSN).tell(in, node, s, p.of(s.Slot))
+					})
+				}
+			}
 		}
 	}
 }
@@ -44,7 +66,7 @@ func slotOverran(in *input, c *collector) {
 			samples := in.samples[p]
 			for o, steps := range passed {
 				if o != p {
-					overrun(c, me, p, o, steps, samples, lostAt)
+					overrun(in, c, me, p, o, steps, samples, lostAt)
 				}
 			}
 		}
@@ -115,7 +137,7 @@ func passedBy(samples []rundir.Sample) map[string][]passing {
 }
 
 // overrun reports each sample of p that lacks what the slot of me had passed before it.
-func overrun(c *collector, me, p, origin string, steps []passing, samples []rundir.Sample, lostAt time.Time) {
+func overrun(in *input, c *collector, me, p, origin string, steps []passing, samples []rundir.Sample, lostAt time.Time) {
 	k := 0
 	for i := range samples {
 		s := &samples[i]
@@ -134,11 +156,12 @@ func overrun(c *collector, me, p, origin string, steps []passing, samples []rund
 		}
 		x, have := steps[k-1], s.Origins[j].Remote
 		c.add(SlotOverran, me, "progress of "+p+" for "+origin, 1, func() example {
-			return example{key: slotKey(x.at), from: x.at.At, to: s.End, details: map[string]any{
+			e := example{key: slotKey(x.at), from: x.at.At, to: s.End, details: map[string]any{
 				"position": x.at.Slot.Confirmed, "position_at": x.at.At, "local_lsn": x.local, "remote_lsn": x.remote, "origin_at": x.origin.At,
 				"peer": p, "origin": origin, "peer_progress": have, "peer_progress_at": s.At,
 			}, summary: "the recovery slot on " + me + " stood at " + x.at.Slot.Confirmed.String() + ", past the transaction of " + origin + " at " + x.remote.String() +
 				", while " + p + " had only reached " + have.String()}
+			return e.tell(in, me, x.at, x.at.Slot.Confirmed)
 		})
 	}
 }

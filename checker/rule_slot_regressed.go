@@ -43,7 +43,8 @@ func regressions(in *input, c *collector, node string, runs [][]rundir.Sample, p
 			if at != nil {
 				d["earlier_at"] = at.At
 			}
-			return slotExample(s, d, "%s of the recovery slot on %s went back to %s from %s, %s", p.name, node, p.of(s.Slot), floor, over)
+			return slotExample(s, d, "%s of the recovery slot on %s went back to %s from %s, %s", p.name, node, p.of(s.Slot), floor, over).
+				tell(in, node, s, p.of(s.Slot))
 		})
 	}
 	for e, run := range runs {

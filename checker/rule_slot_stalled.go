@@ -49,6 +49,6 @@ func stalled(in *input, c *collector, node string, quiet, settle time.Time) {
 			"all nodes were at rest for %v and the recovery slot on %s %s %s; %s was to be reached",
 			last.End.Sub(first.At).Round(time.Millisecond), node, moved, last.Slot.Confirmed, first.FlushLSN)
 		e.from = first.At
-		return e
+		return e.tell(in, node, last, last.Slot.Confirmed)
 	})
 }

@@ -161,6 +161,11 @@ func TestSlotOverran(t *testing.T) {
 			w.sample(origin("n2", 5, 100, "n3", 7000, 150), origin("n2", 6, 100, "n3", 8000, 300), origin("n2", 7, 300, "n3", 8000, 300))
 			w.sample(origin("n1", 29, 100, "n3", 7000, 90))
 		}, "slot_overran n2"},
+		{"it stands at the end of the WAL", func(w *world) { w.sample(sampleAt("n2", 5, 1000)) }, ""},
+		{"it stands beyond the end of the WAL", func(w *world) { w.sample(sampleAt("n2", 5, 1001)) }, "slot_overran n2"},
+		{"only confirmed_flush_lsn does", func(w *world) {
+			w.sample(change(sampleAt("n2", 5, 900), func(s *rundir.Sample) { s.Slot.Confirmed = 5000 }))
+		}, "slot_overran n2"},
 		{"wal_status lost", func(w *world) {
 			w.sample(change(sampleAt("n2", 5, 100), func(s *rundir.Sample) { s.Slot.WALStatus = "lost" }))
 		}, "slot_overran n2"},

@@ -24,7 +24,7 @@ import (
 //     insert_lsn has saved a position no lower than the one in the sample.
 const (
 	slotsSQL = `SELECT slot_name::text, COALESCE(restart_lsn - '0/0', 0)::bigint, COALESCE(confirmed_flush_lsn - '0/0', 0)::bigint,
-		COALESCE(wal_status, ''), active, COALESCE(plugin::text, ''), slot_name = 'spk_recovery_' || current_database()
+		COALESCE(wal_status, ''), active, COALESCE(plugin, '') = '', slot_name = 'spk_recovery_' || current_database()
 	FROM pg_replication_slots
 	WHERE slot_name = 'spk_recovery_' || current_database() OR starts_with(slot_name::text, 'spk_rescue_clone_')
 		OR starts_with(slot_name::text, 'spock_rescue_clone_') -- a server's own rescue calls it so
@@ -80,7 +80,7 @@ func (s *sampler) read(ctx context.Context, c *pgx.Conn) (rundir.Sample, error) 
 	b.Queue(slotsSQL).Query(func(rows pgx.Rows) error {
 		var slot rundir.Slot
 		var mine bool
-		_, err := pgx.ForEachRow(rows, []any{&slot.Name, &slot.Restart, &slot.Confirmed, &slot.WALStatus, &slot.Active, &slot.Plugin, &mine}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&slot.Name, &slot.Restart, &slot.Confirmed, &slot.WALStatus, &slot.Active, &slot.NoPlugin, &mine}, func() error {
 			if mine {
 				own := slot
 				r.Slot = &own

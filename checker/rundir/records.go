@@ -77,8 +77,8 @@ type Slot struct {
 	Confirmed LSN    `json:"confirmed_flush_lsn"`
 	WALStatus string `json:"wal_status"`
 	Active    bool   `json:"active"`
-	Plugin    string `json:"plugin"`         // output plugin, "" for none
-	Retained  int64  `json:"retained_bytes"` // flush_lsn - restart_lsn
+	NoPlugin  bool   `json:"no_plugin,omitempty"` // it has no output plugin: nothing can be decoded from it
+	Retained  int64  `json:"retained_bytes"`      // flush_lsn - restart_lsn
 }
 
 // Origin is this node's progress for one peer (pg_replication_origin_status).
