@@ -131,7 +131,9 @@ func (s *nativeSteps) bounds(ctx context.Context, clone string, restart *string)
 	if position == nil {
 		position = restart
 	}
-	progressOf := func(node string) string { return fmt.Sprintf("the progress of %s for %s, a position in %[2]s's WAL", node, s.Failed) }
+	progressOf := func(node string) string {
+		return fmt.Sprintf("the progress of %s for %s, a position in %[2]s's WAL", node, s.Failed)
+	}
 	stopIs, skipIs := "the position of the slot", progressOf(s.Target)
 	if position == nil {
 		if position, err = s.progress(ctx, s.source, s.Source); err != nil {
