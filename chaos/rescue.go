@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -163,8 +164,13 @@ func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.R
 
 // attempt makes one attempt, and notes what is said and how a runbook ends.
 func (r *rescuer) attempt(ctx context.Context, rec *rundir.Rescue) error {
-	ctx, cancel := context.WithTimeout(ctx, r.limits.attempt)
+	limit := r.limits.attempt
+	if _, native := r.strategy.(nativeStrategy); native {
+		limit = r.limits.rescue // it cannot be called again while it is at work
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	began := r.clock()
 	err := r.call(ctx, rec.Source, rec.Target, func(line string) { r.note(rec, line) })
 	if _, runbook := r.strategy.(execStrategy); runbook {
 		var exit *ExitError
@@ -177,12 +183,19 @@ func (r *rescuer) attempt(ctx context.Context, rec *rundir.Rescue) error {
 		}
 		rec.ExitStatus = &status
 	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("not finished within %s: %w", r.clock().Sub(began).Round(time.Second), err)
+	}
 	return err
 }
+
+// secret finds passwords in conninfos, which a procedure may say.
+var secret = regexp.MustCompile(`password=('[^']*'|[^\s)'"]+)`)
 
 // note keeps a line with the time since the rescue began.
 func (r *rescuer) note(rec *rundir.Rescue, line string) {
 	if len(rec.Log) < maxRescueLog {
+		line = secret.ReplaceAllString(line, "password=…")
 		rec.Log = append(rec.Log, fmt.Sprintf("%6.2f s  %s", r.clock().Sub(rec.StartedAt).Seconds(), line))
 	}
 }

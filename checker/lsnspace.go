@@ -7,11 +7,12 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 )
 
-// foreignLSN is a position of a node's recovery slot that is none in that node's own WAL. Positions of different nodes mean nothing to each
+// foreignLSN is a position that is used as one in a node's WAL and is none. Positions of different nodes mean nothing to each
 // other: a peer's progress (remote_lsn) is one in the origin's WAL, a slot's is one in the WAL of its node.
 type foreignLSN struct {
 	position rundir.LSN
-	from, to rundir.LSN // the node's own WAL; from 0: not known
+	node     string     // in whose WAL it is none
+	from, to rundir.LSN // that WAL; from 0: not known
 	// whose WAL it is a position in, "" if that is not known.
 	whose string
 	// holder is a node whose progress for whose was exactly this position at a time, "" for none.
@@ -28,9 +29,9 @@ func ownWAL(s *rundir.Sample) (from, to rundir.LSN) {
 	return from, s.FlushLSN
 }
 
-// foreign proves that a position which a sample of me shows is none in me's own WAL; nil if it may be one.
+// foreign proves that a position is none in me's WAL as a sample shows that; nil if it may be one.
 func foreign(in *input, me string, s *rundir.Sample, position rundir.LSN) *foreignLSN {
-	f := &foreignLSN{position: position}
+	f := &foreignLSN{position: position, node: me}
 	f.from, f.to = ownWAL(s)
 	if position == 0 || position >= f.from && position <= f.to {
 		return nil
@@ -99,21 +100,22 @@ func (f *foreignLSN) String() string {
 	}
 	switch {
 	case f.holder != "":
-		return fmt.Sprintf("%s is a position in %s's WAL and none in its own (%s): it is exactly %s's progress for %s (remote_lsn) of %s", f.position, f.whose, own, f.holder, f.whose, f.at.UTC().Format("15:04:05.000"))
+		return fmt.Sprintf("%s is a position in %s's WAL and none in %s's (%s): it is exactly %s's progress for %s (remote_lsn) of %s",
+			f.position, f.whose, f.node, own, f.holder, f.whose, f.at.UTC().Format("15:04:05.000"))
 	case f.whose != "":
-		return fmt.Sprintf("%s lies in %s's WAL and not in its own (%s)", f.position, f.whose, own)
+		return fmt.Sprintf("%s lies in %s's WAL and not in %s's (%s)", f.position, f.whose, f.node, own)
 	}
-	return fmt.Sprintf("%s is no position in its own WAL (%s)", f.position, own)
+	return fmt.Sprintf("%s is no position in %s's WAL (%s)", f.position, f.node, own)
 }
 
-// tell adds to an example about me's slot whose WAL the position is one in, if that is not me's own.
+// tell adds to an example whose WAL a position is one in that is used as one in me's, if it is none there.
 func (e example) tell(in *input, me string, s *rundir.Sample, position rundir.LSN) example {
 	f := foreign(in, me, s, position)
 	if f == nil {
 		return e
 	}
 	e.summary += "; " + f.String()
-	d := map[string]any{"position": f.position, "own_wal_from": f.from, "own_wal_to": f.to, "whose": f.whose}
+	d := map[string]any{"position": f.position, "used_for": me, "its_wal_from": f.from, "its_wal_to": f.to, "whose": f.whose}
 	if f.holder != "" {
 		d["progress_of"], d["progress_at"] = f.holder, f.at
 	}

@@ -11,7 +11,7 @@ import (
 func rescueIncomplete(in *input, c *collector) {
 	for _, r := range in.rescues {
 		report := func(rule, text string) {
-			c.add(RescueIncomplete, r.Target, rule, 1, func() example { return rescueExample(r, text) })
+			c.add(RescueIncomplete, r.Target, rule, 1, func() example { return tellStop(in, r, rescueExample(r, text)) })
 		}
 		took := r.EndedAt.Sub(r.StartedAt)
 		switch {
@@ -30,6 +30,33 @@ func rescueIncomplete(in *input, c *collector) {
 			report("rows", broughtBack(r))
 		}
 	}
+}
+
+// tellStop adds whose WAL the position was one in up to which a server's own rescue should apply, if that is not the source's, from which it
+// reads. Samples of the target show it while that rescue is at work.
+func tellStop(in *input, r rundir.Rescue, e example) example {
+	for i := range in.samples[r.Target] {
+		s := &in.samples[r.Target][i]
+		if s.At.Before(r.StartedAt) || !r.EndedAt.IsZero() && s.At.After(r.EndedAt) {
+			continue
+		}
+		for _, x := range s.OwnRescues {
+			if x.Provider != r.Source || x.Stop == 0 {
+				continue
+			}
+			e.details["rescue_subscription"], e.details["stop_lsn"] = x.Name, x.Stop
+			source := lastGood(before(in.samples[r.Source], s.End))
+			if source == nil {
+				return e
+			}
+			told := e.tell(in, r.Source, source, x.Stop)
+			if told.summary != e.summary {
+				told.summary = fmt.Sprintf("%s; %s should stop at %[3]s in the WAL of %s%s", e.summary, x.Name, x.Stop, r.Source, told.summary[len(e.summary):])
+			}
+			return told
+		}
+	}
+	return e
 }
 
 // broughtBack says of a rescue after which something is missing what came of what was missing before.

@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,37 @@ func TestBroughtBack(t *testing.T) {
 		if got := broughtBack(r); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
+	}
+}
+
+// TestStopPosition is about the position at which a server's own rescue should stop.
+func TestStopPosition(t *testing.T) {
+	for name, c := range map[string]struct {
+		stop     rundir.LSN
+		provider string
+		seconds  float64
+		want     string
+	}{
+		"in the source's WAL":        {3500, "n2", 32, ""},
+		"in the lost node's":         {7300, "n2", 32, "spock_rescue_sub_n3_n2 should stop at 0/1C84 in the WAL of n2; 0/1C84 is a position in n1's WAL and none in n2's (from 0/BB8 to 0/F3C): it is exactly n2's progress for n1"},
+		"of a rescue from elsewhere": {7300, "n1", 32, ""},
+		"of an earlier rescue":       {7300, "n2", 30.5, ""},
+		"of a later rescue":          {7300, "n2", 34.5, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.rescues = []rundir.Rescue{{Strategy: "native", Failed: "n1", Source: "n2", Target: "n3", StartedAt: at(31), EndedAt: at(34), Error: "it never ends", MissingBefore: 5, MissingAfter: 5}}
+			w.sample(spread("n2", 5, 3500, remote("n1", 7300)), spread("n2", 32, 3500, remote("n1", 7300)))
+			w.sample(change(spread("n3", c.seconds, 5500), func(s *rundir.Sample) {
+				s.OwnRescues = []rundir.OwnRescue{{Name: "spock_rescue_sub_n3_n2", Provider: c.provider, Stop: c.stop}}
+			}))
+			for _, f := range w.check().Findings {
+				t.Log(f.Summary)
+				if f.Kind != RescueIncomplete || strings.Contains(f.Summary, "should stop") != (c.want != "") || !strings.Contains(f.Summary, c.want) {
+					t.Errorf("%s: %s; want %q", f.Kind, f.Summary, c.want)
+				}
+			}
+		})
 	}
 }
 

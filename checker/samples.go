@@ -2,6 +2,7 @@ package checker
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
@@ -96,4 +97,13 @@ func lastGood(samples []rundir.Sample) *rundir.Sample {
 		}
 	}
 	return nil
+}
+
+// before are the samples that began by a time.
+func before(samples []rundir.Sample, t time.Time) []rundir.Sample {
+	i := slices.IndexFunc(samples, func(s rundir.Sample) bool { return s.At.After(t) })
+	if i < 0 {
+		return samples
+	}
+	return samples[:i]
 }

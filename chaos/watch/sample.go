@@ -122,6 +122,19 @@ func (s *sampler) read(ctx context.Context, c *pgx.Conn) (rundir.Sample, error) 
 		second[sub.NodeOrigin] = sub.Provider
 		r.Subscriptions = append(r.Subscriptions, rundir.Subscription{Provider: sub.Provider, Status: sub.Status})
 	}
+	if own, ok := s.engine.(engine.Recoverer); ok {
+		rescues, err := own.OwnRescues(ctx, c)
+		if err != nil {
+			return r, fmt.Errorf("read rescues of %s: %w", s.node.Name(), err)
+		}
+		for _, x := range rescues {
+			stop, err := rundir.ParseLSN(x.Stop)
+			if err != nil {
+				return r, fmt.Errorf("stop position of %s on %s: %w", x.Name, s.node.Name(), err)
+			}
+			r.OwnRescues = append(r.OwnRescues, rundir.OwnRescue{Name: x.Name, Provider: x.Provider, Stop: stop})
+		}
+	}
 	for _, o := range origins {
 		// An origin of nobody's subscription is not this program's.
 		provider, known := s.peers[o.Node]

@@ -68,6 +68,15 @@ type Sample struct {
 	Origins       []Origin       `json:"origins"`
 	Subscriptions []Subscription `json:"subscriptions"`
 	Clones        []string       `json:"clones,omitempty"` // rescue clone slots present
+	// OwnRescues are the rescues of the server's own that were at work.
+	OwnRescues []OwnRescue `json:"own_rescues,omitempty"`
+}
+
+// OwnRescue is a temporary subscription by which a server rescues itself.
+type OwnRescue struct {
+	Name     string `json:"name"`
+	Provider string `json:"provider"`
+	Stop     LSN    `json:"stop_lsn"` // up to where in the provider's WAL; 0 for none
 }
 
 // Slot is a recovery slot as pg_replication_slots shows it. Restart or Confirmed 0 is NULL.

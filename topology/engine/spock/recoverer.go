@@ -76,6 +76,20 @@ func rescueFlag(subscription, column string) string {
 	return fmt.Sprintf("coalesce((to_jsonb(%s) ->> '%s')::boolean, false)", subscription, column)
 }
 
+// OwnRescues lists rescue subscriptions.
+func (Engine) OwnRescues(ctx context.Context, c *pgx.Conn) ([]engine.OwnRescue, error) {
+	rows, err := c.Query(ctx, `SELECT s.sub_name::text, n.node_name::text, coalesce(to_jsonb(s) ->> 'sub_rescue_stop_lsn', '0/0')
+		FROM spock.subscription s JOIN spock.node n ON n.node_id = s.sub_origin WHERE `+rescueFlag("s", "sub_rescue_temporary")+` ORDER BY 1`)
+	if err != nil {
+		return nil, fmt.Errorf("listing rescue subscriptions: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[engine.OwnRescue])
+	if err != nil {
+		return nil, fmt.Errorf("listing rescue subscriptions: %w", err)
+	}
+	return found, nil
+}
+
 // OwnLeftovers finds rescue subscriptions and subscriptions that are still suspended for one.
 func (Engine) OwnLeftovers(ctx context.Context, c *pgx.Conn) ([]engine.Leftover, error) {
 	rows, err := c.Query(ctx, fmt.Sprintf(`SELECT CASE WHEN temporary THEN 'rescue subscription' ELSE 'subscription suspended for a rescue' END, name,
