@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,6 +18,7 @@ import (
 	"github.com/spockchaos/spockchaos/chaos/watch"
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/wait"
 	"github.com/spockchaos/spockchaos/workload"
 )
@@ -196,7 +198,13 @@ func (r *round) rescue(ctx context.Context) error {
 func (r *round) drop(ctx context.Context, survivor string) error {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.look)
 	defer cancel()
-	err := onNode(ctx, r.cluster, survivor, func(c *pgx.Conn) error { return r.engine.DropNode(ctx, c, r.plan.Failed) })
+	err := onNode(ctx, r.cluster, survivor, func(c *pgx.Conn) error {
+		subs, err := r.engine.Subscriptions(ctx, c)
+		if err != nil || !slices.ContainsFunc(subs, func(s engine.Subscription) bool { return s.Provider == r.plan.Failed }) {
+			return err // or it is gone
+		}
+		return r.engine.DropNode(ctx, c, r.plan.Failed)
+	})
 	if err != nil {
 		return fmt.Errorf("remove %s from %s: %w", r.plan.Failed, survivor, err)
 	}

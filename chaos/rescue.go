@@ -142,11 +142,10 @@ func (r *rescuer) rescue(ctx context.Context, source, target standing) (rundir.R
 			rec.OK, rec.Error = true, ""
 			break
 		}
-		// What the end of the limit cuts short says less than what failed before.
-		if rec.Error == "" || limited.Err() == nil {
-			if err.Error() != rec.Error {
-				r.note(&rec, "attempt failed: "+err.Error())
-			}
+		if err.Error() != rec.Error {
+			r.note(&rec, "attempt failed: "+err.Error())
+		}
+		if rec.Error == "" || limited.Err() == nil { // what the end of the limit cuts short says less than what failed before
 			rec.Error = err.Error()
 		}
 		r.log.Warn("rescue attempt failed", zap.String("source", source.Node), zap.String("target", target.Node), zap.Error(err))
