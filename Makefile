@@ -33,7 +33,7 @@ INTEGRATION = $(shell grep -rlE --exclude-dir=.cache 'topology/local/localtest"|
 # Tests of servers wait more than they compute, so more packages than cores run at once.
 TESTFLAGS ?= -timeout 10m -p 3
 
-.PHONY: all build run test test-pg test-spock bench lint pg image image-self test-images clean-images deps clean
+.PHONY: all build run test test-pg test-spock test-spock-native bench lint pg image image-self test-images clean-images deps clean
 all: build
 
 build:
@@ -69,6 +69,8 @@ test:
 	esac && \
 	if [ -n "$$SPOCKCHAOS_SPOCK_PG_BIN" ]; then $(MAKE) --no-print-directory test-spock; \
 	else echo "spock tests: skipped, because SPOCKCHAOS_SPOCK_PG_BIN names no installation of PostgreSQL with Spock"; fi && \
+	if [ -n "$$SPOCKCHAOS_SPOCK_NATIVE_PG_BIN" ]; then $(MAKE) --no-print-directory test-spock-native; \
+	else echo "native tests: skipped, because SPOCKCHAOS_SPOCK_NATIVE_PG_BIN names no installation of PostgreSQL with a Spock that tracks and rescues by itself"; fi && \
 	if [ -n "$$engine" ]; then echo "docker tests: run, on container engine $$engine"; \
 	else echo "docker tests: skipped, because no container engine answers (docker version)"; fi
 
@@ -88,7 +90,12 @@ test-spock:
 	export SPOCKCHAOS_TEST_PG_BIN="$$SPOCKCHAOS_SPOCK_PG_BIN" && \
 	go test -buildvcs=false -count=1 $(TESTFLAGS) ./topology/engine/... ./sql ./chaos/watch ./chaos/rescue && \
 	go test -buildvcs=false -count=1 $(TESTFLAGS) -run TestEngine ./topology/local && \
-	go test -buildvcs=false -count=1 $(TESTFLAGS) -run TestConflictsExplain ./chaos
+	go test -buildvcs=false -count=1 $(TESTFLAGS) -run 'TestConflictsExplain|TestNativeIsRefused' ./chaos
+
+# --tracking native and --rescue native, on the server in SPOCKCHAOS_SPOCK_NATIVE_PG_BIN.
+test-spock-native:
+	@echo "go test, $$("$$SPOCKCHAOS_SPOCK_NATIVE_PG_BIN/postgres" --version), Spock with a rescue of its own" && \
+	go test -buildvcs=false -count=1 $(TESTFLAGS) -run TestNativeServer ./chaos
 
 bench:
 	@$(PREFIX)/deps.sh build run

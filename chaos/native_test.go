@@ -21,6 +21,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/sql"
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/local/localtest"
 	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
@@ -384,4 +385,91 @@ func (h *harness) fakeFailure(ctx context.Context, r Recovery, change string, se
 		_, err := c.Exec(ctx, "DELETE FROM spock.fake_rescue")
 		return err
 	})
+}
+
+// TestModes is about --tracking and --rescue together.
+func TestModes(t *testing.T) {
+	for _, c := range []struct{ tracking, rescue, topology, err string }{
+		{"", "", "local", ""},
+		{"sql", "sql", "compose", ""},
+		{"sql", "exec:true", "local", ""},
+		{"native", "native", "local", ""},
+		{"native", "native", "docker", ""},
+		{"native", "exec:true", "local", ""},
+		{"native", "sql", "local", "--rescue sql needs --tracking sql"},
+		{"native", "", "local", "--rescue sql needs --tracking sql"},
+		{"sql", "native", "local", "--rescue native needs --tracking native"},
+		{"", "native", "local", "--rescue native needs --tracking native"},
+		{"native", "native", "compose", "--tracking native is for --topology local or docker"},
+		{"mine", "sql", "local", `tracking "mine" is not known`},
+	} {
+		err := checkModes(Config{Tracking: c.tracking, Rescue: c.rescue, Topology: c.topology})
+		if (err == nil) != (c.err == "") || err != nil && !strings.HasPrefix(err.Error(), c.err) {
+			t.Errorf("tracking %q, rescue %q, topology %q: %v, want %q", c.tracking, c.rescue, c.topology, err, c.err)
+		}
+	}
+}
+
+// TestNativeIsRefused asks servers for their own tracking that have none: pglogical's, and, where those are real, a released Spock's.
+func TestNativeIsRefused(t *testing.T) {
+	localtest.BinDir(t)
+	cfg := testConfig(t)
+	cfg.Tracking, cfg.Rescue = TrackingNative, StrategyNative
+	err := Run(t.Context(), cfg, testDeps(t, zap.WarnLevel))
+	var usage *UsageError
+	if !errors.As(err, &usage) || strings.Contains(err.Error(), "\n") {
+		t.Fatalf("%v", err)
+	}
+	t.Log(err)
+	if _, err := os.Stat(cfg.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is there: %v", cfg.Dir, err)
+	}
+}
+
+// TestNativeServer makes a run on a build with slot and rescue of its own: it must come to a verdict, whatever that is, by what that server did.
+func TestNativeServer(t *testing.T) {
+	bin := os.Getenv("SPOCKCHAOS_SPOCK_NATIVE_PG_BIN")
+	if bin == "" {
+		t.Skip("SPOCKCHAOS_SPOCK_NATIVE_PG_BIN names no installation of PostgreSQL with a Spock that tracks and rescues by itself")
+	}
+	cfg := testConfig(t, "wal_recycle")
+	cfg.PGBin, cfg.Engine, cfg.Tracking, cfg.Rescue = bin, "spock", TrackingNative, StrategyNative
+	if err := Run(t.Context(), cfg, testDeps(t, zap.InfoLevel)); err != nil {
+		t.Fatal(err)
+	}
+	res, err := checker.Check(t.Context(), cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(res.Verdict, res.Reasons)
+	kept := map[string]bool{} // nodes whose slot keeps WAL
+	err = rundir.EachLine(filepath.Join(rundir.RoundDir(cfg.Dir, 1), rundir.SamplesFile), func(s rundir.Sample) error {
+		if s.Error == "" && s.Slot != nil && s.Slot.Restart != 0 {
+			kept[s.Node] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := map[string]bool{}
+	for _, f := range res.Rounds[0].Findings {
+		t.Logf("%s on %s: %s", f.Kind, f.Node, f.Summary)
+		if f.Kind == checker.SlotMissing {
+			missing[f.Node] = true
+		}
+	}
+	for _, n := range []string{"n1", "n2", "n3"} {
+		if kept[n] == missing[n] {
+			t.Errorf("%s: slot keeps WAL %t, slot_missing %t", n, kept[n], missing[n])
+		}
+	}
+	err = rundir.EachLine(filepath.Join(rundir.RoundDir(cfg.Dir, 1), rundir.RescuesFile), func(r rundir.Rescue) error {
+		t.Logf("%q", r.Log)
+		wantLines(t, r.Log, "clone_recovery_slot on "+r.Source)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

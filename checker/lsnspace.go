@@ -66,21 +66,7 @@ func contains(in *input, me string, s *rundir.Sample, position rundir.LSN) (node
 		if other == me {
 			continue
 		}
-		var from, to rundir.LSN
-		for i := range in.samples[other] {
-			x := &in.samples[other][i]
-			if x.At.After(s.End) {
-				break
-			}
-			if !good(x) {
-				continue
-			}
-			low, high := ownWAL(x)
-			if low != 0 && (from == 0 || low < from) {
-				from = low
-			}
-			to = max(to, high)
-		}
+		from, to := reach(in, other, s.End)
 		if from == 0 || position < from || position > to {
 			continue
 		}
@@ -90,6 +76,35 @@ func contains(in *input, me string, s *rundir.Sample, position rundir.LSN) (node
 		node = other
 	}
 	return node
+}
+
+// reach is the WAL that a node is known to have had up to a time: by its own samples, and by what others had of it. from 0: not known.
+func reach(in *input, node string, until time.Time) (from, to rundir.LSN) {
+	for holder, samples := range in.samples {
+		for i := range samples {
+			x := &samples[i]
+			if x.At.After(until) {
+				break
+			}
+			if !good(x) {
+				continue
+			}
+			if holder == node {
+				low, high := ownWAL(x)
+				if low != 0 && (from == 0 || low < from) {
+					from = low
+				}
+				to = max(to, high)
+				continue
+			}
+			for _, o := range x.Origins {
+				if o.Node == node {
+					to = max(to, o.Remote)
+				}
+			}
+		}
+	}
+	return from, to
 }
 
 // String is the evidence as the second half of a sentence.

@@ -47,6 +47,10 @@ func TestForeignLSN(t *testing.T) {
 			w.sample(spread("n3", 8, 5500, remote("n1", 8300)))
 		}, "0/206C is no position in n2's WAL"},
 		{"somewhere in another's WAL", 7555, others, "0/1D83 lies in n1's WAL and not in n2's"},
+		{"in what a peer has of another that did not show it itself", 7950, func(w *world) {
+			others(w)
+			w.sample(spread("n3", 4.2, 5500, remote("n1", 7999)))
+		}, "0/1F0E lies in n1's WAL and not in n2's"},
 		{"where two others' WAL may be", 7555, func(w *world) {
 			others(w)
 			w.sample(change(spread("n3", 4.2, 5500), func(s *rundir.Sample) { s.FlushLSN = 8000 }))
