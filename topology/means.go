@@ -3,6 +3,7 @@ package topology
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // The interfaces of this file are what only some kinds of nodes can do, or can have done to them. A fault asks for its interface by a type
@@ -67,3 +68,10 @@ type LogCopier interface {
 
 // LogPlace is a place in a server log, in the node's own words.
 type LogPlace string
+
+// ClockSkewer is a node whose clock of the day can differ from the machine's.
+type ClockSkewer interface {
+	// SkewClock makes it go ahead by offset, or behind where that is negative; 0 ends it. Every process of the node sees the jump at
+	// once, and so do those that start later, also after a kill. Monotonic clocks, timers and sleeps stay as they are.
+	SkewClock(ctx context.Context, offset time.Duration) error
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/spockchaos/spockchaos/topology/clusterfile"
 	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/link"
+	"github.com/spockchaos/spockchaos/topology/local/clock"
 	"github.com/spockchaos/spockchaos/topology/server"
 	"github.com/spockchaos/spockchaos/topology/watchdog"
 )
@@ -31,6 +32,7 @@ type Cluster struct {
 	password string
 	nodes    []*node
 	links    *link.Set
+	clockLib string // what servers preload, "" for nothing
 	byPair   map[[2]string]topology.Link
 	watchdog *watchdog.Watchdog
 
@@ -66,6 +68,11 @@ func New(ctx context.Context, opts Options) (_ *Cluster, err error) {
 	}()
 	if err = c.makeRoot(); err != nil {
 		return nil, err
+	}
+	if opts.ClockSkew {
+		if c.clockLib, err = clock.Build(ctx, c.root); err != nil {
+			return nil, err
+		}
 	}
 	if err = c.makeNodes(ctx); err != nil {
 		return nil, fmt.Errorf("making the nodes: %w", err)
@@ -144,10 +151,14 @@ func (c *Cluster) makeNodes(ctx context.Context) error {
 		if err := c.mkdir(dir); err != nil {
 			return err
 		}
-		c.nodes = append(c.nodes, &node{
+		n := &node{
 			cluster: c, name: name, dir: dir, data: filepath.Join(dir, "data"), port: port,
 			dsn: c.dsn(port), log: c.log.With(zap.String("node", name)),
-		})
+		}
+		c.nodes = append(c.nodes, n)
+		if err := n.makeClock(); err != nil {
+			return err
+		}
 	}
 	first := c.nodes[0].data
 	if err := c.initdb(ctx, first); err != nil {
@@ -283,6 +294,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 	for _, n := range c.nodes {
 		n.op.Lock()
 		errs = append(errs, n.wrap("ending", n.stop(ctx, topology.StopKill)))
+		errs = append(errs, n.wrap("ending", n.closeClock()))
 		n.op.Unlock()
 	}
 	if c.root != "" {
@@ -309,8 +321,11 @@ func (c *Cluster) Detach(ctx context.Context) (stop string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	c.log.Info("the links end with this program: the nodes no longer replicate by themselves")
-	err = errors.Join(c.writeFile(true), writeMarker(c.root, true), c.links.Close(), c.watchdog.Dismiss(ctx))
-	return stop, err
+	errs := []error{c.writeFile(true), writeMarker(c.root, true), c.links.Close(), c.watchdog.Dismiss(ctx)}
+	for _, n := range c.nodes {
+		errs = append(errs, n.wrap("leaving", n.closeClock()))
+	}
+	return stop, errors.Join(errs...)
 }
 
 // stopCommand is a shell command that ends the servers and removes their data.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spockchaos/spockchaos/topology"
+	"github.com/spockchaos/spockchaos/topology/local/clock"
 	"github.com/spockchaos/spockchaos/topology/server"
 	"github.com/spockchaos/spockchaos/topology/wait"
 )
@@ -41,6 +42,7 @@ type node struct {
 	port    int
 	dsn     string
 	log     *zap.Logger
+	offset  *clock.Offset // of its clock; nil where clocks cannot be skewed
 
 	op    sync.Mutex // one Start, Stop, Pause, Resume, Lose, Save, Restore at a time
 	known stamps     // the files of data as they were when they last were like the saved ones; under op
@@ -147,6 +149,9 @@ func (n *node) spawn() (*postmaster, error) {
 	// Not bound to a context: the server outlives the call.
 	cmd := n.cluster.command(context.Background(), n.data, "postgres", "-D", n.data)
 	cmd.Stdout, cmd.Stderr = log, log
+	if n.offset != nil {
+		cmd.Env = clock.Environ(cmd.Env, n.cluster.clockLib, n.offset.Path())
+	}
 	n.cluster.spawnMu.Lock()
 	err = cmd.Start()
 	n.cluster.spawnMu.Unlock()

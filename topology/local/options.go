@@ -43,6 +43,9 @@ type Options struct {
 	// WatchdogCommand starts WatchdogMain in a process of its own: argv. Without it nothing
 	// ends the servers when this program is killed.
 	WatchdogCommand []string
+	// ClockSkew has every server preload a library by which its clock can be skewed (topology.ClockSkewer). It takes a C compiler:
+	// clock.ErrNoCompiler.
+	ClockSkew bool
 	// Settings are added to every node's postgresql.conf, after the engine's. For tests.
 	Settings map[string]string
 }

@@ -99,6 +99,9 @@ func (n *node) restore(ctx context.Context, saved string) error {
 		return err
 	}
 	dropSharedMemory(n.data)
+	if err := n.setClock(0); err != nil {
+		return err
+	}
 	var err error
 	// Whatever goes wrong, nothing is known of the files any more.
 	known := n.known
