@@ -28,18 +28,22 @@ type Config struct {
 	AllowUserTables bool
 	Workloads       []string
 	Sessions        int
-	Rate            float64       // operations a second over all sessions; 0 is no cap
-	Faults          []string      // names of the faults that may be drawn
-	Chaos           time.Duration // length of the chaos phase of a round
-	Rounds          string        // "fresh": each round on a fresh copy of the wired cluster
+	Rate            float64  // operations a second over all sessions; 0 is no cap
+	Faults          []string // names of the faults that may be drawn
+	// Implied are those of Faults that came with a workload and not by their names: where the cluster cannot have one it is left out.
+	Implied []string
+	Chaos   time.Duration // length of the chaos phase of a round
+	Rounds  string        // "fresh": each round on a fresh copy of the wired cluster
 	// RecoverySQL is a file that is loaded after sql/, "" for none.
 	RecoverySQL string
 	// Tracking is who makes and advances the recovery slots: TrackingSQL, which "" is as well, or TrackingNative.
 	Tracking string
 	// Rescue is the strategy that brings survivors level, as ParseStrategy reads it; "" is that of sql/.
-	Rescue        string
-	Dir           string // the run directory; must be empty or not exist
-	Keep          bool   // leave the cluster up at the end
+	Rescue string
+	Dir    string // the run directory; must be empty or not exist
+	Keep   bool   // leave the cluster up at the end
+	// ClockSkew makes nodes whose clocks can be skewed, where the topology is local. Run decides it.
+	ClockSkew     bool
 	ManagerPeriod time.Duration
 	// Replay is a run directory whose schedules are run again, "" for none.
 	Replay string

@@ -13,6 +13,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/topology/local/clock"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
@@ -52,10 +53,11 @@ type harness struct {
 // A *UsageError means that the run could not be begun for a reason that the user
 // can mend; nothing is left behind then.
 func Run(ctx context.Context, cfg Config, deps Deps) (err error) {
-	plan, err := newPlanner(cfg)
+	plan, skew, err := newPlanner(cfg, func() error { return clock.Check(ctx) })
 	if err != nil {
 		return &UsageError{err}
 	}
+	cfg.ClockSkew = skew
 	strategy, err := ParseStrategy(cfg.Rescue)
 	if err == nil {
 		err = checkModes(cfg)

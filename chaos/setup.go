@@ -103,7 +103,7 @@ func bringUpLocal(ctx context.Context, cfg Config, deps Deps, candidates []engin
 	}
 	cluster, err := local.New(ctx, local.Options{
 		Dir: cfg.Dir, Nodes: cfg.Nodes, BinDir: found.BinDir, Engine: found.Engine, Seed: cfg.Seed,
-		Log: deps.Log, Clock: deps.Clock, WatchdogCommand: deps.WatchdogCommand,
+		Log: deps.Log, Clock: deps.Clock, WatchdogCommand: deps.WatchdogCommand, ClockSkew: cfg.ClockSkew,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("bring the cluster up: %w", err)

@@ -3,7 +3,6 @@ package fault
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
@@ -49,11 +48,10 @@ func revive(ctx context.Context, env Env, n topology.Node) (string, error) {
 	return (&down{env: env, node: n}).Heal(ctx)
 }
 
-// Supported splits names into the faults that a topology can have and those it cannot.
+// Supported splits names into the faults that nodes can have, which are containers or else processes, and those they cannot.
 func Supported(names []string, containers bool) (can, cannot []string) {
-	only := Containers()
 	for _, name := range names {
-		if !containers && slices.Contains(only, name) {
+		if f, ok := ByName(name); ok && (containers && f.Local() || !containers && f.Containers()) {
 			cannot = append(cannot, name)
 			continue
 		}

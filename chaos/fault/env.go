@@ -31,12 +31,32 @@ type Env struct {
 	lost *lostNodes
 	// since asks a server when its postmaster started.
 	since func(ctx context.Context, c *pgx.Conn) (string, error)
+	// now asks a server for the time.
+	now func(ctx context.Context, c *pgx.Conn) (time.Time, error)
+	// commit has a server commit a transaction: the timestamp that it gave it, and when it had answered.
+	commit func(ctx context.Context, c *pgx.Conn) (at, answered time.Time, err error)
 }
 
 func postmasterStart(ctx context.Context, c *pgx.Conn) (string, error) {
 	var at string
 	err := c.QueryRow(ctx, "SELECT to_char(pg_postmaster_start_time(), 'HH24:MI:SS.MS')").Scan(&at)
 	return at, err
+}
+
+func serverClock(ctx context.Context, c *pgx.Conn) (time.Time, error) {
+	var at time.Time
+	err := c.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&at)
+	return at, err
+}
+
+func (e Env) commitTimestamp(ctx context.Context, c *pgx.Conn) (at, answered time.Time, err error) {
+	var xid string
+	if err := c.QueryRow(ctx, "SELECT pg_current_xact_id()::text").Scan(&xid); err != nil {
+		return at, answered, err
+	}
+	answered = e.Clock().Round(0)
+	err = c.QueryRow(ctx, "SELECT pg_xact_commit_timestamp($1::text::xid8::xid)", xid).Scan(&at)
+	return at, answered, err
 }
 
 // lostNodes remembers which nodes were lost for good.
@@ -66,6 +86,12 @@ func (e Env) withDefaults() Env {
 	}
 	if e.since == nil {
 		e.since = postmasterStart
+	}
+	if e.now == nil {
+		e.now = serverClock
+	}
+	if e.commit == nil {
+		e.commit = e.commitTimestamp
 	}
 	return e
 }

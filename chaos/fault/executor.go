@@ -248,13 +248,13 @@ func (x *Executor) heal(ctx context.Context, r *running, last bool) error {
 	return err
 }
 
-// HealAll heals every fault that is on: links, then nodes, then replication, in
+// HealAll heals every fault that is on: links, then nodes, then replication, then clocks, in
 // parallel within each. Each has its own limit; the end of ctx does not stop it, for what
 // is broken must not stay so. It waits for no fault that is just being injected or healed:
 // call it after Run returned. The error joins what could not be healed, as recorded.
 func (x *Executor) HealAll(ctx context.Context) error {
 	var errs []error
-	for _, class := range []Class{OnLink, OnNode, OnReplication} {
+	for _, class := range []Class{OnLink, OnNode, OnReplication, OnClock} {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		for _, r := range x.of(class) {

@@ -208,6 +208,8 @@ type fakeNode struct {
 	startErr []error // of the next starts
 	hangs    bool    // a clean stop does not finish
 	starts   int
+	offset   time.Duration // of its clock
+	stuck    bool          // its clock stays as it is, whatever it is told
 }
 
 func (n *fakeNode) Name() string  { return n.name }
@@ -262,6 +264,22 @@ func (n *fakeNode) Lose(context.Context) error {
 	n.pids, n.paused = nil, false
 	n.startErr = []error{errors.New("its data is gone")}
 	return nil
+}
+
+func (n *fakeNode) SkewClock(_ context.Context, offset time.Duration) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.stuck {
+		n.offset = offset
+	}
+	return nil
+}
+
+// clock is what the node's clock says.
+func (n *fakeNode) clock() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Now().Add(n.offset)
 }
 
 func (n *fakeNode) Processes() ([]int, error) {
@@ -359,6 +377,11 @@ func newFakes(t *testing.T) *fakes {
 			f.events = append(f.events, e)
 		},
 		since: func(context.Context, *pgx.Conn) (string, error) { return "12:00:00.000", nil },
+		// Connections do not tell whose they are: the tests of clocks are about n2.
+		now: func(context.Context, *pgx.Conn) (time.Time, error) { return f.cluster.node("n2").clock(), nil },
+		commit: func(context.Context, *pgx.Conn) (at, answered time.Time, err error) {
+			return f.cluster.node("n2").clock(), time.Now(), nil
+		},
 	}
 	f.env = f.env.withDefaults()
 	return f

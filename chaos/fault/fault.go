@@ -21,12 +21,15 @@ const (
 	OnNode
 	// OnReplication faults act on a server from within and need it to be up.
 	OnReplication
+	// OnClock faults change what a node's clock says and leave everything in service. They go beside any other,
+	// but for a second one on the same node.
+	OnClock
 	// ForGood is the loss of a node: it has no end.
 	ForGood
 )
 
 func (c Class) String() string {
-	return [...]string{"link", "node", "replication", "for good"}[c]
+	return [...]string{"link", "node", "replication", "clock", "for good"}[c]
 }
 
 // Params are a fault's parameters. Values are of the types that JSON knows (float64,
@@ -59,6 +62,10 @@ type Fault interface {
 	Span() Span
 	// Containers says that only nodes in containers can have it.
 	Containers() bool
+	// Local says that only nodes that are processes of this machine can have it.
+	Local() bool
+	// With is the workload without which it is drawn only where it is named, "" if all faults include it anyway.
+	With() string
 	// Draw takes a target and parameters from r, for any cluster of at least two nodes.
 	Draw(r *rand.Rand, w World) (target string, params Params)
 	// Touches says what it disturbs; an error names what is wrong with target or params.
@@ -98,6 +105,10 @@ type meta struct {
 	span     Span
 	// containers: only nodes in containers can have it.
 	containers bool
+	// local: only nodes that are processes can have it.
+	local bool
+	// with: the workload that it is for.
+	with string
 }
 
 func (m meta) Name() string     { return m.name }
@@ -105,3 +116,5 @@ func (m meta) Describe() string { return m.describe }
 func (m meta) Class() Class     { return m.class }
 func (m meta) Span() Span       { return m.span }
 func (m meta) Containers() bool { return m.containers }
+func (m meta) Local() bool      { return m.local }
+func (m meta) With() string     { return m.with }

@@ -18,6 +18,7 @@ const (
 	paramDirection = "direction"
 	paramEvery     = "every_ms"
 	paramClients   = "clients"
+	paramOffset    = "offset_ms"
 )
 
 // Values of the parameter direction, seen from the link's dialling end.

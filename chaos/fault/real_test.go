@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/local"
 	"github.com/spockchaos/spockchaos/topology/local/localtest"
 	"github.com/spockchaos/spockchaos/topology/wait"
 )
@@ -187,6 +188,10 @@ func TestFaultsOnRealServers(t *testing.T) {
 		{plan: rundir.PlannedFault{Name: "terminate_apply", Target: "n2>n1"}, proof: "is gone", endProof: "runs"},
 		{plan: rundir.PlannedFault{Name: "wal_recycle", Target: "n2", Parameters: Params{"every_ms": 300.0}},
 			goes: []flow{{"n2", "n1"}}, proof: "switches with checkpoints", endProof: "ended"},
+		{plan: rundir.PlannedFault{Name: ClockSkew, Target: "n2", Parameters: Params{"offset_ms": 61_000.0}},
+			goes: []flow{{"n1", "n3"}}, proof: "in a session from before: +61.0s", endProof: "n2's clock is off by"},
+		{plan: rundir.PlannedFault{Name: ClockSkew, Target: "n3", Parameters: Params{"offset_ms": -3600_000.0}},
+			goes: []flow{{"n3", "n1"}, {"n1", "n3"}}, proof: "by the timestamp of a commit: -3600.0s", endProof: "n3's clock is off by"},
 		{plan: rundir.PlannedFault{Name: "pause", Target: "n2"}, goes: []flow{{"n1", "n3"}}, proof: "are stopped", endProof: "answers a query"},
 		{plan: rundir.PlannedFault{Name: "kill", Target: "n2"}, goes: []flow{{"n1", "n3"}}, proof: "are gone", endProof: "answers a query"},
 		{plan: rundir.PlannedFault{Name: "immediate_stop", Target: "n1"}, goes: []flow{{"n2", "n3"}}, proof: "are gone", endProof: "answers a query"},
@@ -234,9 +239,48 @@ func TestFaultsOnRealServers(t *testing.T) {
 			}
 		})
 	}
+	t.Run("writes under a skewed clock", func(t *testing.T) { writesUnderSkew(t, m) })
 	t.Run("two on one link", func(t *testing.T) { twoOnOneLink(t, m) })
 	// The last: it costs a node.
 	t.Run("loss", func(t *testing.T) { lossUnderLag(t, m) })
+}
+
+// What a node writes under a skewed clock bears that time everywhere, and what it writes of the same row afterwards, with
+// an earlier timestamp, replaces it all the same. The offset outlives a kill.
+func writesUnderSkew(t *testing.T, m *mesh) {
+	a := inject(t, m.env, rundir.PlannedFault{ID: 1, Name: ClockSkew, Target: "n1", Parameters: Params{"offset_ms": 600_000.0}})
+	down := inject(t, m.env, rundir.PlannedFault{ID: 2, Name: "kill", Target: "n1"})
+	if _, err := down.Heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if effect, proof := prove(t, a); !effect {
+		t.Errorf("after a kill: %s", proof)
+	}
+	id := m.write(t, "n1")
+	m.arrives(t, "n2", id)
+	var ahead float64
+	err := m.env.with(t.Context(), "n2", func(c *pgx.Conn) error {
+		return c.QueryRow(t.Context(), "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin) - clock_timestamp())::float8 FROM public.fault_probe WHERE id = $1", id).Scan(&ahead)
+	})
+	if err != nil || ahead < 500 || ahead > 600 {
+		t.Errorf("on n2 the row of n1 is %.1f s ahead, %v", ahead, err)
+	}
+	if end, err := a.Heal(t.Context()); err != nil {
+		t.Errorf("heal: %q, %v", end, err)
+	}
+	if err := m.exec(t.Context(), "n1", "UPDATE public.fault_probe SET node = 'later' WHERE id = $1", id); err != nil {
+		t.Fatal(err)
+	}
+	m.replicates(t, m.names...)
+	for _, node := range m.names {
+		var v string
+		err := m.env.with(t.Context(), node, func(c *pgx.Conn) error {
+			return c.QueryRow(t.Context(), "SELECT node FROM public.fault_probe WHERE id = $1", id).Scan(&v)
+		})
+		if err != nil || v != "later" {
+			t.Errorf("%s has %q, %v", node, v, err)
+		}
+	}
 }
 
 // Ending a stall leaves the lag on the same link.
@@ -296,7 +340,7 @@ func lossUnderLag(t *testing.T, m *mesh) {
 
 func newMesh(t *testing.T) *mesh {
 	t.Helper()
-	cluster, eng := localtest.Start(t, 3), localtest.Engine(t)
+	cluster, eng := localtest.Start(t, 3, localtest.With(func(o *local.Options) { o.ClockSkew = true })), localtest.Engine(t)
 	m := &mesh{}
 	m.env = Env{
 		Cluster: cluster, Engine: eng, Log: zaptest.NewLogger(t), Clock: time.Now,

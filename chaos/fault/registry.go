@@ -1,5 +1,7 @@
 package fault
 
+import "slices"
+
 // All lists every fault, in the order of docs/faults.md.
 func All() []Fault {
 	return []Fault{
@@ -23,6 +25,7 @@ func All() []Fault {
 		newWALRecycle(),
 		newTerminateWalsender(),
 		newTerminateApply(),
+		newClockSkew(),
 		newLoss(),
 	}
 }
@@ -35,6 +38,18 @@ func ByName(name string) (Fault, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Meant are the names of the faults that "all" means beside these workloads: Drawable without those that
+// are for another one.
+func Meant(workloads []string) []string {
+	var names []string
+	for _, f := range All() {
+		if f.Class() != ForGood && (f.With() == "" || slices.Contains(workloads, f.With())) {
+			names = append(names, f.Name())
+		}
+	}
+	return names
 }
 
 // Drawable are the names of the faults that a schedule may draw: all but the loss

@@ -80,6 +80,9 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("%s is in Drawable or not, wrongly", f.Name())
 		}
 	}
+	if slices.Contains(Meant([]string{"ledger", "bank"}), ClockSkew) || !slices.Contains(Meant([]string{"ledger", "conflicts"}), ClockSkew) {
+		t.Errorf("all means %v, with conflicts %v", Meant(nil), Meant([]string{"conflicts"}))
+	}
 	if _, ok := ByName("flood"); ok {
 		t.Error("there is a flood")
 	}
@@ -100,6 +103,9 @@ func TestValidate(t *testing.T) {
 		"parameter not a num": func(p *rundir.PlannedFault) { p.Parameters = Params{"latency_ms": "20", "jitter_ms": 5.0} },
 		"jitter above":        func(p *rundir.PlannedFault) { p.Parameters = Params{"latency_ms": 20.0, "jitter_ms": 25.0} },
 		"negative time":       func(p *rundir.PlannedFault) { p.At = -1 },
+		"offset of nothing": func(p *rundir.PlannedFault) {
+			p.Name, p.Target, p.Parameters = ClockSkew, "n1", Params{"offset_ms": 0.0}
+		},
 		"bad direction": func(p *rundir.PlannedFault) {
 			p.Name, p.Parameters = "stall", Params{"direction": "sideways"}
 		},

@@ -73,7 +73,7 @@ func (d *drawing) keepsPeace(p rundir.PlannedFault, f fault.Fault, reach fault.R
 }
 
 // collides says whether two faults at the same time would only take each other's effect away. Faults
-// on links never do, unless they are the same fault on the same link.
+// on links and clocks never do, unless they are the same fault on the same link or node.
 func (d *drawing) collides(p rundir.PlannedFault, f fault.Fault, reach fault.Reach, other rundir.PlannedFault) bool {
 	g, ok := fault.ByName(other.Name)
 	if !ok {
@@ -87,7 +87,9 @@ func (d *drawing) collides(p rundir.PlannedFault, f fault.Fault, reach fault.Rea
 	switch {
 	case p.Name == other.Name && share(reach.Links, otherReach.Links):
 		return overlap(p, other, linkSettle(d.cfg.Chaos))
-	case f.Class() == fault.OnLink || g.Class() == fault.OnLink:
+	case f.Class() == fault.OnClock && g.Class() == fault.OnClock:
+		return share(reach.Nodes, otherReach.Nodes) && overlap(p, other, linkSettle(d.cfg.Chaos))
+	case f.Class() == fault.OnLink || g.Class() == fault.OnLink || f.Class() == fault.OnClock || g.Class() == fault.OnClock:
 		return false
 	case f.Class() == fault.OnNode || g.Class() == fault.OnNode:
 		// The round's own lag survives a restart of its node: keepsPeace guards its beginning.

@@ -32,8 +32,9 @@ const (
 	originsSQL = `SELECT external_id, COALESCE(remote_lsn - '0/0', 0)::bigint, COALESCE(local_lsn - '0/0', 0)::bigint
 	FROM pg_replication_origin_status WHERE external_id IS NOT NULL ORDER BY external_id`
 	// When a backend dies of a crash (the kernel kills it for want of memory), the postmaster goes on and starts
-	// all else anew: that is an epoch of its own, and begins with the checkpointer.
-	walSQL = `SELECT greatest(pg_postmaster_start_time(), (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer')),
+	// all else anew: that is an epoch of its own, and begins with the checkpointer, as an epoch of the postmaster's does. Which
+	// of the two times is later says nothing, since a clock may have been set back in between.
+	walSQL = `SELECT coalesce((SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer'), pg_postmaster_start_time()),
 		(pg_current_wal_insert_lsn() - '0/0')::bigint, (pg_current_wal_flush_lsn() - '0/0')::bigint,
 		(SELECT COALESCE(sum(size), 0)::bigint FROM pg_ls_waldir())`
 	checkpointSQL = `SELECT (checkpoint_lsn - '0/0')::bigint, (redo_lsn - '0/0')::bigint FROM pg_control_checkpoint()`

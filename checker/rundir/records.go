@@ -58,7 +58,7 @@ type Sample struct {
 	Node  string    `json:"node"`
 	Error string    `json:"error,omitempty"` // the node did not answer; nothing below is set
 
-	Epoch         time.Time      `json:"epoch,omitzero"` // since when the server runs: its postmaster, or, after the crash of a backend, what that started anew
+	Epoch         time.Time      `json:"epoch,omitzero"` // since when the server runs, by its own clock: what its postmaster started, or, after the crash of a backend, started anew
 	InsertLSN     LSN            `json:"insert_lsn"`
 	FlushLSN      LSN            `json:"flush_lsn"`
 	CheckpointLSN LSN            `json:"checkpoint_lsn"` // last completed checkpoint's record

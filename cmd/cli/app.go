@@ -35,7 +35,8 @@ const (
 // Item is something that can be named on the command line.
 type Item struct {
 	Name, Summary string
-	OptIn         bool // "all" does not mean it
+	OptIn         bool   // "all" does not mean it
+	With          string // the workload beside which all means it nevertheless, of a fault
 }
 
 // App is the program with what it needs from outside.
@@ -204,7 +205,19 @@ func (a *App) names() config.Names {
 		Faults: itemNames(a.Faults), Workloads: itemNames(a.Workloads),
 		Engines: itemNames(a.Engines), Topologies: itemNames(a.Topologies),
 		OptIn: itemNames(slices.DeleteFunc(slices.Concat(a.Faults, a.Workloads), func(it Item) bool { return !it.OptIn })),
+		With:  withWorkload(a.Faults),
 	}
+}
+
+// withWorkload are the items that go with a workload, by name.
+func withWorkload(items []Item) map[string]string {
+	with := map[string]string{}
+	for _, it := range items {
+		if it.With != "" {
+			with[it.Name] = it.With
+		}
+	}
+	return with
 }
 
 func itemNames(items []Item) []string {

@@ -139,7 +139,8 @@ func chaosConfig(set *config.Set, dir, replay string) chaos.Config {
 		Duration: s.Duration, Seed: s.Seed.Value, Nodes: s.Nodes, Engine: s.Engine, Topology: s.Topology,
 		PGBin: s.PGBin, PGVer: s.PGVer, Image: s.Image, VolumeSize: s.VolumeSize,
 		ComposeFile: s.ComposeFile, AllowUserTables: s.AllowUserTables, Workloads: s.Workloads, Sessions: s.Sessions, Rate: s.Rate,
-		Faults: s.Faults, Chaos: s.Chaos, Rounds: s.Rounds, RecoverySQL: s.RecoverySQL, Tracking: s.Tracking, Rescue: s.Rescue, Dir: dir, Keep: s.Keep,
+		Faults: s.Faults, Implied: s.Implied, Chaos: s.Chaos, Rounds: s.Rounds, RecoverySQL: s.RecoverySQL, Tracking: s.Tracking, Rescue: s.Rescue,
+		Dir: dir, Keep: s.Keep,
 		ManagerPeriod: managerPeriod, Replay: replay, Effective: set.Effective(),
 	}
 }

@@ -70,6 +70,35 @@ func TestOptInNames(t *testing.T) {
 	}
 }
 
+// All means a fault that goes with a workload beside that workload alone, wherever the two were set, and what was left out or
+// listed stays so.
+func TestFaultsWithAWorkload(t *testing.T) {
+	for _, c := range []struct {
+		args, env       []string
+		faults, implied string
+	}{
+		{nil, nil, "kill pause", ""},
+		{[]string{"--workload", "clash"}, nil, "kill skew pause", "skew"},
+		{[]string{"--faults", "all", "--workload", "bank,clash"}, nil, "kill skew pause", "skew"},
+		{[]string{"--workload", "clash", "--faults", "-kill"}, nil, "skew pause", "skew"},
+		{[]string{"--faults", "-kill"}, []string{"SPOCKCHAOS_WORKLOAD=clash", "SPOCKCHAOS_FAULTS=pause"}, "skew pause", "skew"},
+		{[]string{"--faults", "-skew"}, []string{"SPOCKCHAOS_WORKLOAD=clash", "SPOCKCHAOS_FAULTS=pause"}, "kill pause", ""},
+		{[]string{"--faults", "kill"}, []string{"SPOCKCHAOS_WORKLOAD=clash"}, "kill", ""},
+		{[]string{"--faults", "skew"}, nil, "skew", ""},
+		{[]string{"--faults", "skew, all"}, []string{"SPOCKCHAOS_WORKLOAD=clash"}, "kill skew pause", ""},
+	} {
+		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		s := New(fs, Names{Workloads: []string{"bank", "clash"}, Faults: []string{"kill", "skew", "pause"}, OptIn: []string{"clash", "skew"},
+			With: map[string]string{"skew": "clash"}, Engines: []string{"auto"}, Topologies: []string{"local"}})
+		if err := fs.Parse(c.args); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Load(c.env, ""); err != nil || strings.Join(s.Faults, " ") != c.faults || strings.Join(s.Implied, " ") != c.implied {
+			t.Errorf("%v %v: faults %v, of them implied %v, %v", c.args, c.env, s.Faults, s.Implied, err)
+		}
+	}
+}
+
 func TestLoudness(t *testing.T) {
 	for _, c := range []struct {
 		args, env      []string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -72,7 +73,29 @@ func (s *Set) Load(environ []string, file string) (ignored []string, err error) 
 		ignored = append(ignored, k)
 	}
 	sort.Strings(ignored)
+	if err := s.settleFaults(); err != nil {
+		return nil, err
+	}
 	return ignored, s.settleLoudness()
+}
+
+// settleFaults gives "all" the faults that go with the workloads, which may have been set later.
+func (s *Set) settleFaults() error {
+	list := s.all.Lookup("faults").Value.(*nameValue)
+	optIn := slices.DeleteFunc(slices.Clone(s.names.OptIn), func(name string) bool {
+		with, ok := s.names.With[name]
+		return ok && contains(s.Workloads, with)
+	})
+	if err := list.settle(optIn); err != nil {
+		return fmt.Errorf("faults %s %w", clip(list.given), err)
+	}
+	s.Implied = nil
+	for _, name := range s.Faults {
+		if s.names.With[name] != "" && !list.names(name) {
+			s.Implied = append(s.Implied, name)
+		}
+	}
+	return nil
 }
 
 // LoadRun takes what is still open from the configuration that a run recorded
@@ -88,7 +111,7 @@ func (s *Set) LoadRun(where string, config map[string]any, except ...string) err
 			return fmt.Errorf("%s: config: %s: %s %w", where, f.Name, clip(textOf(v)), err)
 		}
 	}
-	return nil
+	return s.settleFaults()
 }
 
 // textOf is the text that a flag would have for a value that was read from JSON.
@@ -112,6 +135,9 @@ func (s *Set) set(name, text string, level int) error {
 	if had, ok := s.level[name]; ok && had < level {
 		// What loses must be right as well: else a mistake shows up on the day that the flag is left out.
 		before := v.String()
+		if list, ok := v.(*nameValue); ok && list.given != "" {
+			before = list.given
+		}
 		err := v.Set(text)
 		_ = v.Set(before) // it was set before
 		return err

@@ -13,6 +13,8 @@ type Names struct {
 	Engines    []string
 	Topologies []string
 	OptIn      []string // those of the above that "all" does not mean
+	// With are faults out of OptIn that all means beside a workload: its name by theirs.
+	With map[string]string
 }
 
 // Settings is what a user may set, each under its flag's name.
@@ -32,6 +34,7 @@ type Settings struct {
 	Sessions        int
 	Rate            float64
 	Faults          []string // resolved names
+	Implied         []string // those of Faults that came with a workload and were not named
 	Chaos           time.Duration
 	Rounds          string
 	RecoverySQL     string
@@ -70,6 +73,7 @@ const defaultRate = 500
 // Set is the settings of one command with the flags that set them.
 type Set struct {
 	Settings
+	names   Names
 	all     *pflag.FlagSet  // every setting
 	offered map[string]bool // those that the command lets its user set
 	level   map[string]int  // by flag name: which source set it
@@ -78,7 +82,7 @@ type Set struct {
 // New defines the settings with their defaults and offers them as flags of a
 // command: those in only, or all where only is empty.
 func New(flags *pflag.FlagSet, names Names, only ...string) *Set {
-	s := &Set{Settings: Settings{ComposeFile: DefaultComposeFile}, all: pflag.NewFlagSet("settings", pflag.ContinueOnError), offered: map[string]bool{}, level: map[string]int{}}
+	s := &Set{names: names, Settings: Settings{ComposeFile: DefaultComposeFile}, all: pflag.NewFlagSet("settings", pflag.ContinueOnError), offered: map[string]bool{}, level: map[string]int{}}
 	for _, o := range s.options(names) {
 		f := s.all.VarPF(o.value, o.name, o.short, o.usage)
 		if o.value.kind() == kindBool {

@@ -319,10 +319,11 @@ type nameValue struct {
 	known []string
 	minus bool // "-name" leaves one out
 	optIn []string
+	given string // the text that was set, "" for none
 }
 
 func newNames(p *[]string, what string, known []string, minus bool, optIn ...string) *nameValue {
-	v := &nameValue{p, what, known, minus, optIn}
+	v := &nameValue{p: p, what: what, known: known, minus: minus, optIn: optIn}
 	*p = v.usual()
 	return v
 }
@@ -337,8 +338,28 @@ func (v *nameValue) Set(s string) error {
 	if err != nil {
 		return err
 	}
-	*v.p = list
+	*v.p, v.given = list, s
 	return nil
+}
+
+// settle resolves what was given once more, with other names that "all" does not mean.
+func (v *nameValue) settle(optIn []string) error {
+	v.optIn = optIn
+	if v.given == "" {
+		*v.p = v.usual()
+		return nil
+	}
+	return v.Set(v.given)
+}
+
+// names says whether a name was given as such.
+func (v *nameValue) names(name string) bool {
+	for word := range strings.SplitSeq(v.given, ",") {
+		if strings.TrimSpace(word) == name {
+			return true
+		}
+	}
+	return false
 }
 
 // String is "all" or the names with commas: it is also what help shows as the default.

@@ -92,7 +92,7 @@ func faults() []cli.Item {
 	var items []cli.Item
 	for _, name := range fault.Drawable() {
 		if f, ok := fault.ByName(name); ok {
-			items = append(items, cli.Item{Name: name, Summary: f.Describe()})
+			items = append(items, cli.Item{Name: name, Summary: f.Describe(), OptIn: f.With() != "", With: f.With()})
 		}
 	}
 	return items
