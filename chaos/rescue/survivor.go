@@ -20,7 +20,6 @@ type survivor struct {
 	Standing
 	subscribes bool   // to the failed node
 	origin     string // what its commits of the failed node's transactions carry
-	files      int
 	freeSlots  int
 	retained   int64
 	heldBy     string

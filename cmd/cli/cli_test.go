@@ -286,7 +286,7 @@ func TestWhatARunIsGiven(t *testing.T) {
 	g := b.got[0]
 	want := chaos.Config{
 		Duration: 30 * time.Minute, Seed: 9, Nodes: 4, Engine: "auto", Topology: "local", PGVer: "17", Workloads: []string{"ledger", "bank"},
-		Sessions: 7, Rate: 200, Faults: []string{"kill", "pause"}, Chaos: 7 * time.Second, Rounds: "fresh", Rescue: "sql",
+		Sessions: 7, Rate: 200, Faults: []string{"kill", "pause"}, Chaos: 7 * time.Second, Rounds: "fresh", Tracking: "sql", Rescue: "sql",
 		Dir: filepath.Join("spockchaos-runs", "20260301-120000-9"), ManagerPeriod: time.Second, ComposeFile: "docker-compose.yml",
 	}
 	effective := g.Effective
