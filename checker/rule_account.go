@@ -30,7 +30,8 @@ func (m counterReplay) applyAccount(op *history.Op) {
 func (w *walker) judgeAccounts(i int, g *group) {
 	type bank struct{ total, accounts int64 }
 	banks := make([]bank, len(w.in.run.Workload.Pools))
-	w.judgeBalances(i, g, g.account, w.accounts[i], rundir.TableAccount, func(int64) string { return "account" }, func(row []int64) {
+	name := func(int64) (rule, noun string) { return rundir.TableAccount, "account" }
+	w.judgeBalances(i, g, g.account, w.accounts[i], rundir.TableAccount, name, func(row []int64) {
 		for k, p := range w.in.run.Workload.Pools {
 			if row[0] >= p.FirstAccount && row[0] < p.FirstAccount+int64(p.Accounts) {
 				banks[k].total += row[1]

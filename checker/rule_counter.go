@@ -38,31 +38,32 @@ func (m counterReplay) applyCounter(op *history.Op) {
 // transactions that are there.
 func (w *walker) judgeCounters(i int, g *group) {
 	shared := w.in.run.Workload.SharedCounters
-	noun := func(key int64) string {
+	name := func(key int64) (rule, noun string) {
 		if key >= shared.First && key < shared.First+int64(shared.Count) {
-			return "shared counter"
+			return "shared_counter", "shared counter"
 		}
-		return "counter"
+		return rundir.TableCounter, "counter"
 	}
-	w.judgeBalances(i, g, g.counter, w.counters[i], rundir.TableCounter, noun, func([]int64) {})
+	w.judgeBalances(i, g, g.counter, w.counters[i], rundir.TableCounter, name, func([]int64) {})
 }
 
 // judgeBalances compares keyed numbers: too high is doubled for counters, anything else is
-// torn. seen is given every row.
-func (w *walker) judgeBalances(i int, g *group, c *cursor, want counterReplay, table string, noun func(key int64) string, seen func(row []int64)) {
+// torn. name says what a key is judged by and called; seen is given every row.
+func (w *walker) judgeBalances(i int, g *group, c *cursor, want counterReplay, table string, name func(key int64) (rule, noun string), seen func(row []int64)) {
 	keys := make([]int64, 0, len(want))
 	for k := range want {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
 	report := func(kind Kind, key int64, have any, text string) {
+		rule, noun := name(key)
 		for _, node := range g.nodes {
 			var why *rundir.Explanation
 			if kind == Torn {
 				why = w.explainBalance(i, node, table, key, want[key])
 			}
-			w.c.add(explained(kind, why), node, table, 1, func() example {
-				return example{key: fmt.Sprintf("%s %d", noun(key), key), summary: fmt.Sprintf("%s %d on %s %s", noun(key), key, node, text),
+			w.c.add(explained(kind, why), node, rule, 1, func() example {
+				return example{key: fmt.Sprintf("%s %d", noun, key), summary: fmt.Sprintf("%s %d on %s %s", noun, key, node, text),
 					details: map[string]any{"value": have, "expected": want[key]}}.explain(why)
 			})
 		}
