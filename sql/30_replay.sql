@@ -24,13 +24,14 @@ CREATE UNLOGGED TABLE IF NOT EXISTS spock.recovery_relation (
 );
 ALTER TABLE spock.recovery_relation ADD COLUMN IF NOT EXISTS deltas text[]; -- per column the function by which it is applied as a difference; null: no column is
 
--- recovery_newer is the rows that the replay has added to although they were newer: such a row gets the transaction's time, and this is the time
--- that its other columns have.
+-- recovery_newer is the rows that the replay has added to although they were newer: such a row gets the transaction's time and origin, and these
+-- are those that its other columns have.
 CREATE TABLE IF NOT EXISTS spock.recovery_newer (
     relid  oid  NOT NULL,
     key    text NOT NULL,
     writer xid  NOT NULL, -- the transaction that added; whose row it is no longer, counts no longer
     at     timestamptz NOT NULL,
+    origin oid,
     PRIMARY KEY (relid, key)
 );
 

@@ -8,7 +8,7 @@
 -- Differences. An engine may apply a column as local + (new - old), whatever the commit timestamps are
 -- (spock.recovery_delta_column). Its update then comes with the old key and the old values of such columns, also where the key
 -- stays. A table that has one is treated as the engine does (Spock 5.0.11): an update or an insert that meets a newer row
--- still adds to it; an insert counts from zero; a delete takes the row whatever its time.
+-- still adds to it; an insert counts from zero.
 
 SET client_min_messages = warning;
 
@@ -148,15 +148,19 @@ BEGIN
     RETURN (SELECT careful FROM spock.recovery_relation WHERE relid = rel);
 END $$;
 
--- recovery_not_newer is the condition that row t lets an insert or update of the time in parameter n win, as the engine would.
--- The replaying session's settings name the failed node and its origin here.
-CREATE OR REPLACE FUNCTION spock.recovery_not_newer(n int) RETURNS text LANGUAGE sql AS $$
+-- recovery_wins is the condition that an insert or update of the time in parameter n wins over a row of time and origin, as the
+-- engine would have it. The replaying session's settings name the failed node and its origin here.
+CREATE OR REPLACE FUNCTION spock.recovery_wins(n int, at text, origin text) RETURNS text LANGUAGE sql AS $$
     SELECT CASE WHEN NOT current_setting('track_commit_timestamp')::boolean THEN format('$%s IS NOT NULL', n)
-                ELSE format('(pg_xact_commit_timestamp(t.xmin) %s $%s%s) IS NOT FALSE', CASE WHEN tie_wins THEN '<=' ELSE '<' END, n,
-                    CASE WHEN own_wins OR NOT tie_wins THEN format(' OR (pg_xact_commit_timestamp_origin(t.xmin)).roident = %s',
-                        current_setting('spkrecovery.origin')::oid) END
-                    || CASE WHEN NOT own_wins THEN format(' AND pg_xact_commit_timestamp(t.xmin) = $%s', n) ELSE '' END) END
+                ELSE format('(%s %s $%s%s) IS NOT FALSE', at, CASE WHEN tie_wins THEN '<=' ELSE '<' END, n,
+                    CASE WHEN own_wins OR NOT tie_wins THEN format(' OR %s = %s', origin, current_setting('spkrecovery.origin')::oid) END
+                    || CASE WHEN NOT own_wins THEN format(' AND %s = $%s', at, n) ELSE '' END) END
       FROM spock.recovery_engine_rules(current_setting('spkrecovery.failed'))
+$$;
+
+-- recovery_not_newer is that for row t.
+CREATE OR REPLACE FUNCTION spock.recovery_not_newer(n int) RETURNS text LANGUAGE sql AS $$
+    SELECT spock.recovery_wins(n, 'pg_xact_commit_timestamp(t.xmin)', '(pg_xact_commit_timestamp_origin(t.xmin)).roident')
 $$;
 
 -- recovery_mixed says whether a table has columns that are applied as differences beside others for which the row's time counts.
@@ -166,16 +170,18 @@ CREATE OR REPLACE FUNCTION spock.recovery_mixed(r spock.recovery_relation) RETUR
 $$;
 
 -- recovery_found is the common table expressions for a change of a mixed table: spk locks the row that match finds as t and says whether the
--- change, of the time in parameter n, wins over its other columns; spk_kept notes the row's time if it does not.
+-- change, of the time in parameter n, wins over its other columns; spk_kept notes the row's time and origin if it does not.
 CREATE OR REPLACE FUNCTION spock.recovery_found(r spock.recovery_relation, match text, n int) RETURNS text LANGUAGE sql AS $$
-    SELECT format('spk AS MATERIALIZED (SELECT f.key, f.at, (f.at <= $%4$s) IS NOT FALSE AS wins FROM ('
-                  '  SELECT ROW(%3$s)::text AS key, greatest(pg_xact_commit_timestamp(t.xmin), (SELECT w.at FROM spock.recovery_newer w'
-                  '     WHERE w.relid = %5$L::regclass AND w.key = ROW(%3$s)::text AND w.writer = t.xmin)) AS at'
-                  '  FROM %1$s AS t WHERE %2$s FOR UPDATE) f),'
-                  'spk_kept AS (INSERT INTO spock.recovery_newer (relid, key, writer, at)'
-                  '  SELECT %5$L::regclass, key, pg_current_xact_id()::xid, at FROM spk WHERE NOT wins'
-                  '  ON CONFLICT (relid, key) DO UPDATE SET (writer, at) = (EXCLUDED.writer, EXCLUDED.at))',
-                  r.name, match, (SELECT string_agg('t.' || r.columns[k], ', ' ORDER BY k) FROM unnest(r.keys) k), n, r.name)
+    SELECT format('spk AS MATERIALIZED (SELECT f.key, f.at, f.origin, %4$s AS wins FROM ('
+                  '  SELECT ROW(%3$s)::text AS key, coalesce(w.at, pg_xact_commit_timestamp(t.xmin)) AS at,'
+                  '         coalesce(w.origin, (pg_xact_commit_timestamp_origin(t.xmin)).roident) AS origin'
+                  '    FROM %1$s AS t LEFT JOIN spock.recovery_newer w ON w.relid = %5$L::regclass AND w.key = ROW(%3$s)::text AND w.writer = t.xmin'
+                  '   WHERE %2$s FOR UPDATE OF t) f),'
+                  'spk_kept AS (INSERT INTO spock.recovery_newer (relid, key, writer, at, origin)'
+                  '  SELECT %5$L::regclass, key, pg_current_xact_id()::xid, at, origin FROM spk WHERE NOT wins'
+                  '  ON CONFLICT (relid, key) DO UPDATE SET (writer, at, origin) = (EXCLUDED.writer, EXCLUDED.at, EXCLUDED.origin))',
+                  r.name, match, (SELECT string_agg('t.' || r.columns[k], ', ' ORDER BY k) FROM unnest(r.keys) k),
+                  spock.recovery_wins(n, 'f.at', 'f.origin'), r.name)
 $$;
 
 -- recovery_value is what an update makes of column i of the row that it found as alias; wins is the condition that the update is

@@ -30,7 +30,7 @@ func testRescueDeltas(t *testing.T, m *mesh) {
 	m.run("n1", "UPDATE tally SET v = 999, o = 'n1' WHERE id = 8", "UPDATE tally SET id = 109, v = 999 WHERE id = 9")
 	m.await("n2", "SELECT v = 999 FROM tally WHERE id = 109")
 	valve(true)
-	// Twice in one transaction: that Spock has the second one overwrite a newer row is not for the rescue to repeat (docs/findings.md, 8).
+	// Twice in one transaction: that Spock has the second one overwrite a newer row is not for the rescue to repeat (docs/findings.md, 9).
 	m.run("n1", "BEGIN; UPDATE tally SET v = v + 1000, o = 'n1' WHERE id = 11; UPDATE tally SET v = v - 1 WHERE id = 11; COMMIT")
 	m.await("n2", "SELECT v = 1099 FROM tally WHERE id = 11")
 	m.disable("n2", "n1") // so that what n2 has is newer than what it then gets, as on n3
