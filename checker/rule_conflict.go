@@ -124,7 +124,7 @@ func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, wh
 	var rule, why string
 	switch {
 	case !includes(x.writes, newest.id):
-		rule, why = "conflict_absent", "the newer write is not there at all"
+		rule, why = "conflict_absent", w.whyAbsent(x.group.nodes[0], newest, union)
 	case x.row != nil && x.row.at == newest.at:
 		rule, why = "conflict_tie", "both have the same commit timestamp, and what then wins depends on which arrives last"
 	case top >= newest.at:
@@ -140,6 +140,19 @@ func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, wh
 		rule, why = w.causality(hot, x, top, newest, union)
 	}
 	w.conflictWrong(Diverged, rule, why, key, x, newest, who)
+}
+
+// whyAbsent says what is known of a write that did not come to a node.
+func (w *walker) whyAbsent(node string, v write, union map[opID]write) string {
+	why := "the newer write is not there at all"
+	if w.skippable(v, node, union) {
+		first := root(v, union)
+		why += fmt.Sprintf(": %s updated a row that %s had inserted (%s), which may have come later", w.writer(v.id), w.writer(first.id), opKey(first.id.session, first.id.n))
+	}
+	if e, explained := w.in.explanations[nodeOp{node, v.id}]; explained {
+		why += "; " + e.Source + " there says why: " + e.Entry
+	}
+	return why
 }
 
 // causality says whether it explains that a side lacks the newest write, although it came.

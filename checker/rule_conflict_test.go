@@ -239,6 +239,11 @@ func TestConflictReasons(t *testing.T) {
 		if got := strings.Join(kinds(r.Findings), ", "); got != "diverged n3, explained_loss n3" || r.Findings[0].Evidence["rule"] != "conflict_absent" {
 			t.Errorf("findings %s, %v", got, r.Findings[0].Evidence["rule"])
 		}
+		for _, text := range []string{"n2 updated a row that n1 had inserted (session 1 n 1), which may have come later", "log there says why: discarded"} {
+			if !strings.Contains(r.Findings[0].Summary, text) {
+				t.Errorf("%q is not in: %s", text, r.Findings[0].Summary)
+			}
+		}
 	})
 	t.Run("tie", func(t *testing.T) {
 		w := newWorld(t)
