@@ -25,7 +25,7 @@ import (
 // TestPlantedDefects runs one loss round for each broken procedure in checker/testdata/defects:
 // the round must fail with a kind that the file names. A round with nothing broken comes first, and
 // must pass: otherwise the findings would prove nothing. With conflicts that round may show what the engine itself
-// does (docs/findings.md, 7), which is found by another rule.
+// does (docs/findings.md, 11), which is found by another rule.
 func TestPlantedDefects(t *testing.T) {
 	files, err := filepath.Glob("../checker/testdata/defects/*.sql")
 	if err != nil || len(files) < 8 {
