@@ -134,6 +134,9 @@ func saveConflict(out *rundir.Lines, node string, k engine.Conflict) error {
 	if !ours || gone == nil || gone.Origin == "" || gone.CommittedAt.IsZero() {
 		return nil
 	}
+	if table == rundir.TableConflict && k.Resolution != engine.Skip {
+		return nil // there are many, and the checker knows by the timestamps which version must win
+	}
 	row := &rundir.RowVersion{Table: table, Columns: gone.Columns, Origin: gone.Origin, CommittedAt: gone.CommittedAt,
 		Deleted: k.Operation == engine.Delete && k.Resolution != engine.ApplyRemote}
 	if _, ok := row.Key(); !ok {

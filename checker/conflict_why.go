@@ -29,7 +29,7 @@ func (w *walker) conflictDiverged(key int64, hot bool, x *side, newest write, wh
 		why = fmt.Sprintf("the clocks explain it: on %s %s overwrote %s although that one's commit timestamp is later by %v: the clock of %s %s, "+
 			"and where the two met in replication the overwritten one won", w.writer(v.id), w.describe(v), w.describe(prev), gap(prev.at, v.at), w.writer(v.id), behind)
 	default:
-		rule, why = w.causality(hot, x, top, newest, union)
+		rule, why = w.causality(key, hot, x, top, newest, union)
 	}
 	w.conflictWrong(Diverged, rule, why, key, x, newest, who)
 }
@@ -48,7 +48,7 @@ func (w *walker) whyAbsent(node string, v write, union map[opID]write) string {
 }
 
 // causality says whether it explains that a side lacks the newest write, although it came.
-func (w *walker) causality(hot bool, x *side, top int64, newest write, union map[opID]write) (rule, why string) {
+func (w *walker) causality(key int64, hot bool, x *side, top int64, newest write, union map[opID]write) (rule, why string) {
 	yes, brought := w.skipped(x, top, union)
 	if hot || !yes {
 		return "conflict", "nothing in the timestamps explains it"
@@ -56,10 +56,26 @@ func (w *walker) causality(hot bool, x *side, top int64, newest write, union map
 	first := root(newest, union)
 	why = fmt.Sprintf("causality explains it: %s updated a row that %s had inserted (%s), and the update came before that insert: there was no row to update, ",
 		w.writer(newest.id), w.writer(first.id), opKey(first.id.session, first.id.n))
-	if brought != "" {
-		return "conflict_causality", why + brought
+	if brought == "" {
+		brought = "the engine skipped it, and what came later stayed"
 	}
-	return "conflict_causality", why + "the engine skipped it, and what came later stayed"
+	return "conflict_causality", why + brought + w.logged(key, x.group.nodes, newest)
+}
+
+// logged quotes what the engine says on nodes, or on the sources of their rescues, of a write that it skipped there.
+func (w *walker) logged(key int64, nodes []string, v write) string {
+	nodes = slices.Clone(nodes)
+	for _, r := range w.in.rescues {
+		if slices.Contains(nodes, r.Target) && !slices.Contains(nodes, r.Source) {
+			nodes = append(nodes, r.Source)
+		}
+	}
+	for _, node := range nodes {
+		if e := w.in.explainPut(node, key, v.id); e != nil {
+			return fmt.Sprintf("; %s of %s: %s", e.Source, node, e.Entry)
+		}
+	}
+	return ""
 }
 
 // conflictWrong reports the row of a side.

@@ -17,7 +17,7 @@ func (in *input) loadExplanations() error {
 	return eachOf(in, rundir.ExplanationsFile, func(e rundir.Explanation) {
 		if e.Row != nil {
 			key, ok := e.Row.Key()
-			if ok && (e.Row.Table == rundir.TableRegister || e.Row.Origin == in.poolOf(e.Row.Table, key)) {
+			if ok && (e.Row.Table == rundir.TableRegister || e.Row.Table == rundir.TableConflict || e.Row.Origin == in.poolOf(e.Row.Table, key)) {
 				k := nodeRow{e.Node, e.Row.Table, key}
 				in.givenUp[k] = append(in.givenUp[k], e)
 			}
@@ -120,6 +120,13 @@ func (in *input) explainDelete(node string, s *session, key int64, op *history.O
 	return in.find(node, rundir.TableRegister, key, func(v *rundir.RowVersion) bool {
 		return v.Deleted && v.Origin == s.header.Node && !v.CommittedAt.Before(op.InvokedAt) &&
 			(op.Outcome != history.OK || !v.CommittedAt.After(op.CompletedAt))
+	})
+}
+
+// explainPut looks for a write of a conflict key that a node dropped.
+func (in *input) explainPut(node string, key int64, id opID) *rundir.Explanation {
+	return in.find(node, rundir.TableConflict, key, func(v *rundir.RowVersion) bool {
+		return has(v, "session", int64(id.session)) && has(v, "n", id.n)
 	})
 }
 

@@ -34,7 +34,7 @@ func (w *walker) judgeKey(key int64, hot bool, sides []side) {
 			continue
 		}
 		if top, _ := supersedes(x.row, x.writes); top < newest.at {
-			rule, why := w.causality(hot, x, top, newest, union)
+			rule, why := w.causality(key, hot, x, top, newest, union)
 			w.conflictWrong(Lost, rule, why, key, x, newest, "no survivor holds")
 		}
 	}

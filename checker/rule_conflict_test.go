@@ -169,7 +169,11 @@ func TestConflictReasons(t *testing.T) {
 		w.faults = []rundir.Fault{{Name: "lag", Target: "n3>n1", StartedAt: at(9), EndedAt: at(20), Effect: true}}
 		s1, _, _ := conflictWorld(w, key)
 		w.holds("n3", key, s1, 1)
-		onlyFinding(t, w, Diverged, "n3", "conflict_causality", "n2 updated a row that n1 had inserted (session 1 n 1)", "session 2 n 1 of n2")
+		for _, n := range []int64{7, 1} { // only the second is about the write
+			w.explanations = append(w.explanations, rundir.Explanation{Node: "n3", Source: "server log", Entry: fmt.Sprint("entry ", n),
+				Row: &rundir.RowVersion{Table: rundir.TableConflict, Columns: map[string]int64{"key": key, "session": 2, "n": n}, Origin: "n2", CommittedAt: at(12)}})
+		}
+		onlyFinding(t, w, Diverged, "n3", "conflict_causality", "; server log of n3: entry 1", "n2 updated a row that n1 had inserted (session 1 n 1)", "session 2 n 1 of n2")
 	})
 	t.Run("causality, over two updates", func(t *testing.T) {
 		w := newWorld(t).crash()

@@ -195,7 +195,7 @@ type RowVersion struct {
 // Key is the row's primary key, in the tables where a row has values that change.
 func (v *RowVersion) Key() (key int64, ok bool) {
 	switch v.Table {
-	case TableRegister, TableCounter:
+	case TableRegister, TableCounter, TableConflict:
 		key, ok = v.Columns["key"]
 	case TableAccount:
 		key, ok = v.Columns["id"]
