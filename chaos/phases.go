@@ -178,20 +178,32 @@ func (r *round) rescue(ctx context.Context) error {
 		r.log.Info("rescue", zap.String("source", rec.Source), zap.String("target", rec.Target), zap.Bool("ok", rec.OK),
 			zap.Int64("transactions", rec.Transactions), zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
 	}
-	if _, native := r.strategy.(nativeStrategy); len(targets) > 0 && !native {
-		return nil // the rescue has removed the failed node's subscriptions
+	return r.retire(ctx)
+}
+
+// retire removes the lost node from the survivors, unless a rescue has done that. A server's own rescue does not; then the lost node stays as long as somebody lacks
+// something of it, as it would with an operator: whoever tracks by what the nodes subscribe to would let the WAL go for which it may still be needed.
+func (r *round) retire(ctx context.Context) error {
+	_, native := r.strategy.(nativeStrategy)
+	if len(r.rescues) > 0 && (!native || !r.rescued()) {
+		return nil
 	}
 	for _, s := range r.state.Survivors {
 		switch err := r.drop(ctx, s); {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && len(targets) > 0: // what stays there is found among the leftovers
+		case err != nil && len(r.rescues) > 0: // what stays there is found among the leftovers
 			r.log.Warn("the lost node stays", zap.Error(err))
 		case err != nil:
 			return err
 		}
 	}
 	return nil
+}
+
+// rescued says whether every rescue succeeded and nobody lacks anything.
+func (r *round) rescued() bool {
+	return !slices.ContainsFunc(r.rescues, func(x rundir.Rescue) bool { return !x.OK || x.MissingAfter > 0 })
 }
 
 // drop removes the lost node from a survivor.
@@ -293,12 +305,15 @@ func (r *round) settle(ctx context.Context) error {
 	}
 }
 
-// repeatRescues calls every rescue that succeeded once more and writes the records.
+// repeatRescues calls every rescue that succeeded once more and writes the records. A server's own that has left something undone would go on with that: there is
+// nothing in it that could be judged.
 func (r *round) repeatRescues(ctx context.Context) error {
 	resc := r.rescuer()
+	_, native := r.strategy.(nativeStrategy)
+	r.incomplete = !r.rescued()
 	for i := range r.rescues {
 		rec := &r.rescues[i]
-		if rec.OK {
+		if rec.OK && !(native && rec.MissingAfter > 0) {
 			again, err := r.again(ctx, resc, rec)
 			if err != nil {
 				return fmt.Errorf("repeat the rescue of %s: %w", rec.Target, err)
@@ -357,6 +372,8 @@ func (r *round) snapshot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.limits.snapshot)
 	defer cancel()
 	lost := ""
+	_, native := r.strategy.(nativeStrategy)
+	stays := native && r.incomplete // the lost node, on purpose
 	if r.plan.Kind == rundir.KindLoss {
 		lost = r.plan.Failed
 	}
@@ -370,6 +387,9 @@ func (r *round) snapshot(ctx context.Context) error {
 				}
 				var err error
 				left[i], err = rescue.Leftovers(gctx, c, r.engine, s, lost)
+				if stays {
+					left[i] = slices.DeleteFunc(left[i], func(l rundir.Leftover) bool { return l.What == rescue.LeftSubscription })
+				}
 				return err
 			})
 		})

@@ -40,6 +40,8 @@ type round struct {
 	watcher atomic.Pointer[watch.Watcher]
 	rescues []rundir.Rescue    // not saved yet
 	marks   map[string]logMark // by node
+	// incomplete is whether a rescue failed or left something undone; known from the settle phase on.
+	incomplete bool
 }
 
 // runRound runs one round from restore to check. Its error is a failure of the

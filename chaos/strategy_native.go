@@ -20,7 +20,49 @@ const nativeCall = "spock.recovery(text,text,text,text,text,pg_lsn,pg_lsn,timest
 // made of, the extension's functions in the order of that file.
 type nativeStrategy struct{}
 
-func (nativeStrategy) Rescue(ctx context.Context, cluster topology.Cluster, r Recovery, notice func(string)) error {
+func (n nativeStrategy) Rescue(ctx context.Context, cluster topology.Cluster, r Recovery, notice func(string)) error {
+	err := n.attempt(ctx, cluster, r, notice)
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	for _, node := range []string{r.Source, r.Target} {
+		waits, lookErr := stuckIn(ctx, cluster, node)
+		if lookErr != nil {
+			notice(lookErr.Error())
+		}
+		for _, w := range waits {
+			err = fmt.Errorf("%w; %s", err, w)
+		}
+	}
+	return err
+}
+
+// stuckAfter is how long a session waits for a lock of the server's own before it is said to be stuck. No server holds one that long.
+const stuckAfter = 5 * time.Second
+
+// stuckIn says, of an attempt whose time is over, which sessions of a node wait for a lock of the server's own (LWLock): neither a cancellation nor a
+// timeout of the server's ends that.
+func stuckIn(ctx context.Context, cluster topology.Cluster, node string) (waits []string, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stuckAfter)
+	defer cancel()
+	err = onNode(ctx, cluster, node, func(c *pgx.Conn) error {
+		rows, err := c.Query(ctx, `SELECT format('backend %s of %s has been waiting for LWLock %s for %s s in: %s', pid, $1::text, wait_event,
+				extract(epoch FROM clock_timestamp() - query_start)::int, left(regexp_replace(query, '\s+', ' ', 'g'), 80))
+			FROM pg_stat_activity WHERE wait_event_type = 'LWLock' AND backend_type = 'client backend' AND clock_timestamp() - query_start > $2::float8 * interval '1 second'
+			ORDER BY query_start`, node, stuckAfter.Seconds())
+		if err != nil {
+			return err
+		}
+		waits, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for sessions of %s that are stuck: %w", node, err)
+	}
+	return waits, nil
+}
+
+func (nativeStrategy) attempt(ctx context.Context, cluster topology.Cluster, r Recovery, notice func(string)) error {
 	var loaded bool
 	err := onNode(ctx, cluster, r.Coordinator, func(c *pgx.Conn) error {
 		return c.QueryRow(ctx, "SELECT to_regprocedure($1) IS NOT NULL", nativeCall).Scan(&loaded)

@@ -27,7 +27,7 @@ func checkModes(cfg Config) error {
 	case !native && cfg.Rescue == StrategyNative:
 		return errors.New("--rescue native needs --tracking native: the server's own rescue clones the slot that its own manager made, and no other")
 	case native && (cfg.Rescue == StrategySQL || cfg.Rescue == ""):
-		return errors.New("--rescue sql needs --tracking sql: it decodes a slot that was made behind its own publications, and its procedures have the names of the server's. With --tracking native use --rescue native or exec:COMMAND")
+		return errors.New("--tracking native goes with --rescue native or exec:COMMAND: --rescue sql decodes the slot that --tracking sql makes, and its procedures have names of the server's own")
 	case native && cfg.Topology == "compose":
 		return errors.New("--tracking native is for --topology local or docker: a cluster of compose's has slot tracking by the procedures in sql/")
 	}

@@ -32,7 +32,7 @@ func rescueIncomplete(in *input, c *collector) {
 	}
 }
 
-// tellStop adds whose WAL the position was one in up to which a server's own rescue should apply, if that is not the source's, from which it
+// tellStop adds whose WAL the position was one in up to which a server's own rescue should apply, if that is not the source's, which it
 // reads. Samples of the target show it while that rescue is at work.
 func tellStop(in *input, r rundir.Rescue, e example) example {
 	for i := range in.samples[r.Target] {
@@ -51,7 +51,7 @@ func tellStop(in *input, r rundir.Rescue, e example) example {
 			}
 			told := e.tell(in, r.Source, source, x.Stop)
 			if told.summary != e.summary {
-				told.summary = fmt.Sprintf("%s; %s should stop at %[3]s in the WAL of %s%s", e.summary, x.Name, x.Stop, r.Source, told.summary[len(e.summary):])
+				told.summary = fmt.Sprintf("%s; the stop position of %s, which reads the WAL of %s, was %s%s", e.summary, x.Name, r.Source, x.Stop, told.summary[len(e.summary):])
 			}
 			return told
 		}

@@ -10,6 +10,9 @@ import (
 	"github.com/spockchaos/spockchaos/topology/engine"
 )
 
+// LeftSubscription is what is left of a lost node that was not removed from a survivor.
+const LeftSubscription = "subscription to the failed node"
+
 // Leftovers looks on a survivor for what a rescue should have taken away or put
 // back. It is called when all faults were healed, so nothing else may be missing. lost is
 // the node that was lost, "" for none.
@@ -37,7 +40,7 @@ func Leftovers(ctx context.Context, c *pgx.Conn, eng engine.Engine, node, lost s
 		switch {
 		case own[s.Name]: // it was told
 		case s.Provider == lost:
-			add("subscription to the failed node", s.Name, s.Status)
+			add(LeftSubscription, s.Name, s.Status)
 		case s.Status == "disabled":
 			add("subscription disabled", s.Name, "provider "+s.Provider)
 		}

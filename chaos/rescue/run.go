@@ -291,7 +291,7 @@ func (r *Rescue) inspect(p Plan, before map[string]bool, res *Result) {
 	kept := len(p.Stays) > 0
 	for _, s := range r.survivors {
 		for _, l := range s.left {
-			ofFailed := s.subscribes && strings.HasPrefix(l.What, "subscription to the failed")
+			ofFailed := s.subscribes && l.What == LeftSubscription
 			switch {
 			case ofFailed && kept:
 			case ofFailed:
