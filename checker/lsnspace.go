@@ -109,9 +109,9 @@ func reach(in *input, node string, until time.Time) (from, to rundir.LSN) {
 
 // String is the evidence as the second half of a sentence.
 func (f *foreignLSN) String() string {
-	own := "at " + f.to.String() + " at most"
+	own := "up to " + f.to.String()
 	if f.from != 0 {
-		own = "from " + f.from.String() + " to " + f.to.String()
+		own = "at most from " + f.from.String() + " to " + f.to.String()
 	}
 	switch {
 	case f.holder != "":

@@ -32,16 +32,16 @@ func TestForeignLSN(t *testing.T) {
 		{"at the end of its own WAL", 3900, others, ""},
 		{"in its own WAL, and by chance what a peer has of another", 3500, func(w *world) { w.sample(spread("n3", 4, 5500, remote("n1", 3500))) }, ""},
 		{"no slot position", 0, others, ""},
-		{"what a peer has of the lost node", 7300, others, "0/1C84 is a position in n1's WAL and none in n2's (from 0/BB8 to 0/F3C): it is exactly n3's progress for n1 (remote_lsn) of 03:04:09.000"},
+		{"what a peer has of the lost node", 7300, others, "0/1C84 is a position in n1's WAL and none in n2's (at most from 0/BB8 to 0/F3C): it is exactly n3's progress for n1 (remote_lsn) of 03:04:09.000"},
 		{"what the node itself has of another", 5300, func(w *world) {
 			others(w)
 			w.sample(spread("n2", 4.5, 3500, remote("n3", 5300)))
-		}, "none in n2's (from 0/BB8 to 0/F3C): it is exactly n2's progress for n3"},
+		}, "none in n2's (at most from 0/BB8 to 0/F3C): it is exactly n2's progress for n3"},
 		{"the latest of several", 7300, func(w *world) {
 			others(w)
 			w.sample(spread("n2", 4.5, 3500, remote("n1", 7300)))
 		}, "exactly n2's progress for n1 (remote_lsn) of 03:04:09.500"},
-		{"what a peer has of the node itself", 4500, func(w *world) { w.sample(spread("n3", 4, 5500, remote("n2", 4500))) }, "0/1194 is no position in n2's WAL (from 0/BB8 to 0/F3C)"},
+		{"what a peer has of the node itself", 4500, func(w *world) { w.sample(spread("n3", 4, 5500, remote("n2", 4500))) }, "0/1194 is no position in n2's WAL (at most from 0/BB8 to 0/F3C)"},
 		{"what a peer had only later", 8300, func(w *world) {
 			others(w)
 			w.sample(spread("n3", 8, 5500, remote("n1", 8300)))

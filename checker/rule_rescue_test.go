@@ -66,7 +66,7 @@ func TestStopPosition(t *testing.T) {
 		want     string
 	}{
 		"in the source's WAL":        {3500, "n2", 32, ""},
-		"in the lost node's":         {7300, "n2", 32, "the stop position of spock_rescue_sub_n3_n2, which reads the WAL of n2, was 0/1C84; 0/1C84 is a position in n1's WAL and none in n2's (from 0/BB8 to 0/F3C): it is exactly n2's progress for n1"},
+		"in the lost node's":         {7300, "n2", 32, "the stop position of spock_rescue_sub_n3_n2, which reads the WAL of n2, was 0/1C84; 0/1C84 is a position in n1's WAL and none in n2's (at most from 0/BB8 to 0/F3C): it is exactly n2's progress for n1"},
 		"of a rescue from elsewhere": {7300, "n1", 32, ""},
 		"of an earlier rescue":       {7300, "n2", 30.5, ""},
 		"of a later rescue":          {7300, "n2", 34.5, ""},
