@@ -17,6 +17,7 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/engine"
+	"github.com/spockchaos/spockchaos/workload"
 )
 
 // logMark is what must be known of a node before a round to understand its log after it: what its numbers mean changes with its subscriptions.
@@ -99,7 +100,7 @@ func (r *round) explainSaved(ctx context.Context, c *pgx.Conn, node string, out 
 	if !ok {
 		return nil
 	}
-	return saver.SavedConflicts(ctx, c, schema, r.marks[node].origins, func(k engine.Conflict) error { return saveConflict(out, node, k) })
+	return saver.SavedConflicts(ctx, c, schema, r.marks[node].origins, func(k engine.Conflict) error { return r.saveConflict(out, node, k) })
 }
 
 // explainLogged finds conflicts in what the server has logged since the round began.
@@ -112,7 +113,7 @@ func (r *round) explainLogged(ctx context.Context, node string, out *rundir.Line
 	from, to := io.Pipe()
 	var g errgroup.Group
 	g.Go(func() error { return to.CloseWithError(mark.copier.CopyLog(ctx, mark.end, to)) })
-	unread, err := logger.LoggedConflicts(from, mark.origins, func(k engine.Conflict) error { return saveConflict(out, node, k) })
+	unread, err := logger.LoggedConflicts(from, mark.origins, func(k engine.Conflict) error { return r.saveConflict(out, node, k) })
 	_ = from.CloseWithError(err) // whatever still writes ends
 	if err := errors.Join(err, g.Wait()); err != nil {
 		return err
@@ -127,9 +128,13 @@ func (r *round) explainLogged(ctx context.Context, node string, out *rundir.Line
 // schema of the workload's tables.
 const schema = "chaos"
 
-// saveConflict writes down the version of a row that a conflict did away with, if there is one that the checker can look for.
-func saveConflict(out *rundir.Lines, node string, k engine.Conflict) error {
+// saveConflict writes down the version of a row that a conflict did away with, if there is one that the checker can look for. Where a table is applied
+// by differences a conflict does away with nothing, and every second increment of a shared counter is one.
+func (r *round) saveConflict(out *rundir.Lines, node string, k engine.Conflict) error {
 	table, ours := strings.CutPrefix(k.Table, schema+".")
+	if _, added := workload.DeltaColumns()[k.Table]; added && r.description.SharedCounters.Count > 0 && k.Resolution != engine.Discarded {
+		return nil
+	}
 	gone := k.GivenUp()
 	if !ours || gone == nil || gone.Origin == "" || gone.CommittedAt.IsZero() {
 		return nil

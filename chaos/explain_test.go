@@ -329,3 +329,36 @@ func (k *conflicts) expect(what string, want []string) {
 		k.t.Errorf("%s:\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// A conflict of rows that are applied by differences does away with nothing; a change that failed is missing.
+func TestConflictsOfSharedCountersAreNotKept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "explanations.jsonl")
+	out, err := rundir.OpenLines(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	save := func(shared int, table string, resolution engine.Resolution) {
+		t.Helper()
+		r := &round{harness: &harness{description: history.Workload{SharedCounters: history.Counters{First: 5, Count: shared}}}}
+		v := engine.Version{Columns: map[string]int64{"key": 5, "value": 1, "session": 1, "n": 1}, Origin: "n1", CommittedAt: time.Now()}
+		if err := r.saveConflict(out, "n2", engine.Conflict{Table: table, Operation: engine.Update, Resolution: resolution, Remote: v, Local: &v, Text: fmt.Sprintf("%d %s %s", shared, table, resolution)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, resolution := range []engine.Resolution{engine.KeepLocal, engine.ApplyRemote, engine.Discarded} {
+		for _, table := range []string{"chaos.counter", "chaos.register"} {
+			save(0, table, resolution)
+			save(1, table, resolution)
+		}
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept := strings.Count(string(b), "\n"); kept != 10 || strings.Contains(string(b), "1 chaos.counter keep_local") || strings.Contains(string(b), "1 chaos.counter apply_remote") {
+		t.Errorf("%d of 12 kept:\n%s", kept, b)
+	}
+}

@@ -31,11 +31,8 @@ func (in *input) loadExplanations() error {
 }
 
 // poolOf is the node whose sessions write a counter or an account. Every node was set up with a row of its own for each, in whose place the first write comes.
-// No such node where counters are applied by differences: what loses a conflict there is added all the same, so the conflict explains nothing.
+// Nothing explains a counter that the sessions of all nodes write.
 func (in *input) poolOf(table string, key int64) string {
-	if table == rundir.TableCounter && in.run.Workload.SharedCounters.Count > 0 {
-		return ""
-	}
 	for _, p := range in.run.Workload.Pools {
 		if table == rundir.TableCounter && key >= p.FirstCounter && key < p.FirstCounter+int64(p.Counters) ||
 			table == rundir.TableAccount && key >= p.FirstAccount && key < p.FirstAccount+int64(p.Accounts) {

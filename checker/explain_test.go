@@ -235,12 +235,7 @@ func TestExplainedBalances(t *testing.T) {
 			s := base(w)
 			w.gaveUp("n3", rundir.TableCounter, false, "n2", s.during(2), map[string]int64{"key": 1, "value": 7})
 		}, "torn n3"},
-		{"a conflict does away with nothing that is applied by differences", func(w *world) {
-			s := base(w)
-			w.run.Workload.SharedCounters = history.Counters{First: 201, Count: 1}
-			w.gaveUp("n3", rundir.TableCounter, false, "n1", s.during(2), map[string]int64{"key": 1, "value": 7})
-		}, "torn n3"},
-		{"nor with that of a shared counter", func(w *world) {
+		{"that of a shared counter was dropped", func(w *world) {
 			w.run.Workload.SharedCounters = history.Counters{First: 201, Count: 1}
 			s := w.session(1, "n1").ok(count(201, 7))
 			w.edit("n3", func(t *tables) { t.row(rundir.TableCounter, 201)[1] = 0 })
