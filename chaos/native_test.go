@@ -167,7 +167,7 @@ func (h *harness) fakeEnd(ctx context.Context, c *pgx.Conn, r Recovery, slot str
 	return err
 }
 
-// confirmForeign moves n2's recovery slot to n3's progress for n1 once n3 lags: by what a client of the slot may say that it has, which the server does not compare
+// confirmForeign moves n2's recovery slot to n3's progress for n1 once n3 lags in the round that begins (n1 was lost in the one before): by what a client of the slot may say that it has, which the server does not compare
 // with its own WAL.
 func (h *harness) confirmForeign(ctx context.Context) error {
 	var need string
@@ -176,6 +176,9 @@ func (h *harness) confirmForeign(ctx context.Context) error {
 			return errors.New("n3 never lagged")
 		}
 		// The servers may be down yet.
+		if onNode(ctx, h.cluster, "n1", func(c *pgx.Conn) error { return c.Ping(ctx) }) != nil {
+			continue
+		}
 		_ = onNode(ctx, h.cluster, "n3", func(c *pgx.Conn) error {
 			subs, err := h.engine.Subscriptions(ctx, c)
 			if err != nil {

@@ -37,8 +37,8 @@ type Cluster struct {
 	log      *zap.Logger
 	run      run
 	password string
-	lent     *Lent     // nil for a cluster that was made here
-	ports    *reserved // nil for a lent one
+	lent     *Lent         // nil for a cluster that was made here
+	ports    *server.Ports // nil for a lent one
 	nodes    []*node
 	links    *links
 	watchdog *watchdog.Watchdog
@@ -100,7 +100,7 @@ func (c *Cluster) startWatchdog() (err error) {
 // plan gives every node and link its name and port.
 func (c *Cluster) plan() error {
 	count := c.opts.Nodes
-	ports, held, err := reservePorts(count + linkPorts(count))
+	ports, held, err := server.ReservePorts(count + linkPorts(count))
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ func (c *Cluster) end(ctx context.Context) error {
 		err = c.watchdog.Dismiss(ctx)
 	} // else the watchdog tries again when this program ends
 	if c.ports != nil {
-		c.ports.releaseAll()
+		c.ports.ReleaseAll()
 	}
 	if err := errors.Join(err, c.api.Close()); err != nil {
 		return fmt.Errorf("closing the cluster: %w", err)
@@ -294,7 +294,7 @@ func (c *Cluster) writeFile(ctx context.Context, detached bool) error {
 		return nil
 	}
 	f := clusterfile.File{Topology: "docker", Version: c.Version(), Engine: c.opts.Engine.Name(), Database: server.Database,
-		Run: c.run.id, Toxiproxy: addr(c.links.api), Detached: detached}
+		Run: c.run.id, Toxiproxy: server.Addr(c.links.api), Detached: detached}
 	if c.lent != nil {
 		f.Topology, f.Database = "compose", c.lent.Database
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spockchaos/spockchaos/topology"
 	"github.com/spockchaos/spockchaos/topology/link"
 	"github.com/spockchaos/spockchaos/topology/link/remote"
+	"github.com/spockchaos/spockchaos/topology/server"
 	"github.com/spockchaos/spockchaos/topology/wait"
 )
 
@@ -66,7 +67,7 @@ func (l *links) start(ctx context.Context) error {
 		}
 		args = append(args, "--link", spec.String())
 		ports = append(ports, spec.Port)
-		published[spec.Name()] = addr(spec.Port)
+		published[spec.Name()] = server.Addr(spec.Port)
 	}
 	if err := l.run(ctx, args, ports); err != nil {
 		return fmt.Errorf("making the container of the links: %w", err)
@@ -103,7 +104,7 @@ func (l *links) run(ctx context.Context, args []string, ports []int) error {
 			return err
 		}
 	}
-	c.ports.release(ports...)
+	c.ports.Release(ports...)
 	return c.api.StartContainer(ctx, l.container)
 }
 
@@ -112,7 +113,7 @@ func (l *links) dial(ctx context.Context) (*remote.Set, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
-		set, err := remote.Dial(ctx, addr(l.control))
+		set, err := remote.Dial(ctx, server.Addr(l.control))
 		if err == nil {
 			return set, nil
 		}

@@ -98,7 +98,7 @@ func (n *node) make(ctx context.Context, first bool, made chan struct{}) error {
 	if err := n.makeContainer(ctx); err != nil {
 		return err
 	}
-	n.cluster.ports.release(n.port)
+	n.cluster.ports.Release(n.port)
 	if first {
 		if err := n.makeData(ctx); err != nil {
 			return err

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -62,34 +61,6 @@ func TestParseRoute(t *testing.T) {
 		if ok != (want != "") || ok && got.String() != want {
 			t.Errorf("%q: %v, %v, want %s", line, got, ok, want)
 		}
-	}
-}
-
-func TestPorts(t *testing.T) {
-	ports, held, err := reservePorts(20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.releaseAll()
-	seen := map[int]bool{}
-	for _, p := range ports {
-		if seen[p] || p < firstPort || p >= endPort {
-			t.Errorf("port %d of %v", p, ports)
-		}
-		seen[p] = true
-	}
-	if l, err := net.Listen("tcp", addr(ports[0])); err == nil {
-		_ = l.Close()
-		t.Error("a port that is held can be had")
-	}
-	held.release(ports[0], 1)
-	l, err := net.Listen("tcp", addr(ports[0]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-	if _, _, err := reservePorts(endPort); err == nil {
-		t.Error("there are more ports than there are")
 	}
 }
 

@@ -31,6 +31,7 @@ type Cluster struct {
 	number   int
 	password string
 	nodes    []*node
+	ports    *server.Ports // of the nodes
 	links    *link.Set
 	clockLib string // what servers preload, "" for nothing
 	byPair   map[[2]string]topology.Link
@@ -141,10 +142,11 @@ func (c *Cluster) mkdir(dir string) error {
 }
 
 func (c *Cluster) makeNodes(ctx context.Context) error {
-	ports, err := freePorts(c.opts.Nodes)
+	ports, held, err := server.ReservePorts(c.opts.Nodes)
 	if err != nil {
 		return err
 	}
+	c.ports = held
 	for i, port := range ports {
 		name := fmt.Sprintf("n%d", i+1)
 		dir := filepath.Join(c.root, name)
@@ -189,7 +191,7 @@ func (c *Cluster) makeLinks() error {
 	}
 	for _, to := range c.nodes {
 		for _, from := range topology.Dialers(c, to.name) {
-			l, err := c.links.New(link.Spec{From: from, To: to.name, Server: addr(to.port)})
+			l, err := c.links.New(link.Spec{From: from, To: to.name, Server: server.Addr(to.port)})
 			if err != nil {
 				return err
 			}
@@ -288,6 +290,9 @@ func (c *Cluster) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), topology.StopTimeout)
 	defer cancel()
 	var errs []error
+	if c.ports != nil {
+		c.ports.ReleaseAll()
+	}
 	if c.links != nil {
 		errs = append(errs, c.links.Close())
 	}

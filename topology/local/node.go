@@ -152,6 +152,7 @@ func (n *node) spawn() (*postmaster, error) {
 	if n.offset != nil {
 		cmd.Env = clock.Environ(cmd.Env, n.cluster.clockLib, n.offset.Path())
 	}
+	n.cluster.ports.Release(n.port)
 	n.cluster.spawnMu.Lock()
 	err = cmd.Start()
 	n.cluster.spawnMu.Unlock()

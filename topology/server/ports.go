@@ -1,4 +1,4 @@
-package docker
+package server
 
 import (
 	"fmt"
@@ -9,19 +9,19 @@ import (
 	"sync"
 )
 
-// Ports are published below those that the system gives to outgoing connections: of those, one could be taken by
-// some client just while its node is down.
+// Servers listen below the ports that the system gives to outgoing connections: of those, one could be taken by
+// some client just while its server is down.
 const firstPort, endPort = 20000, 32768
 
-// reserved are ports that nobody else gets until they are released.
-type reserved struct {
+// Ports are ports of 127.0.0.1 that nobody else gets until they are released.
+type Ports struct {
 	mu   sync.Mutex
 	held map[int]net.Listener
 }
 
-// reservePorts finds n free ports of 127.0.0.1.
-func reservePorts(n int) (ports []int, r *reserved, err error) {
-	r = &reserved{held: map[int]net.Listener{}}
+// ReservePorts finds n free ports of 127.0.0.1.
+func ReservePorts(n int) (ports []int, r *Ports, err error) {
+	r = &Ports{held: map[int]net.Listener{}}
 	end := endPort
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
 		var low int
@@ -33,19 +33,19 @@ func reservePorts(n int) (ports []int, r *reserved, err error) {
 		if len(ports) == n {
 			return ports, r, nil
 		}
-		l, err := net.Listen("tcp", addr(firstPort+i))
+		l, err := net.Listen("tcp", Addr(firstPort+i))
 		if err != nil {
 			continue // somebody's
 		}
 		ports = append(ports, firstPort+i)
 		r.held[firstPort+i] = l
 	}
-	r.release(ports...)
+	r.Release(ports...)
 	return nil, nil, fmt.Errorf("there are not %d free ports from %d to %d", n, firstPort, end-1)
 }
 
-// release lets the engine have ports. Those that are not held any more may be among them.
-func (r *reserved) release(ports ...int) {
+// Release lets whoever listens next have ports. Those that are not held any more may be among them.
+func (r *Ports) Release(ports ...int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range ports {
@@ -56,7 +56,8 @@ func (r *reserved) release(ports ...int) {
 	}
 }
 
-func (r *reserved) releaseAll() {
+// ReleaseAll is Release of all that are left.
+func (r *Ports) ReleaseAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for p, l := range r.held {
@@ -65,4 +66,5 @@ func (r *reserved) releaseAll() {
 	}
 }
 
-func addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+// Addr is a port of this machine as listeners and dialers have it.
+func Addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
