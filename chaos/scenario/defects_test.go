@@ -36,7 +36,7 @@ var defects = map[string]defect{
 	"replay_everything": {step: 9, says: "is doubled", equal: brief},
 	"leaves_clone":      {step: 9, says: "clone slot spk_rescue_clone"},
 	"no_resume":         {step: 9, says: "subscription disabled"},
-	"overwrites_newer":  {step: 9, says: "item: n2", equal: brief},
+	"overwrites_newer":  {step: 9, says: "account: n2", equal: brief},
 	// The position that a peer reports is one in another node's WAL.
 	"mixes up positions": {step: 2, says: "the recovery slots pass the baseline", text: `
 		CREATE OR REPLACE FUNCTION spock.recovery_allows(origin text, need pg_lsn, mine pg_lsn, cap pg_lsn) RETURNS pg_lsn
