@@ -78,6 +78,16 @@ func TestCannotRun(t *testing.T) {
 	}
 }
 
+// TestNoCompiler names a fault for which a library has to be compiled, where nothing compiles; without its name nobody misses it.
+func TestNoCompiler(t *testing.T) {
+	t.Setenv("CC", "/nowhere/cc")
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, runArgs(dir, "--faults", "stall,clock_skew")...)
+	refused(t, p.wait(startLimit), p.out.stderr.String(), "clock_skew", "apt-get install gcc libc6-dev")
+	p.gone(0)
+	absent(t, dir)
+}
+
 // TestBrokenProcedures loads a file that is no SQL.
 func TestBrokenProcedures(t *testing.T) {
 	t.Parallel()

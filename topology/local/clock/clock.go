@@ -26,7 +26,7 @@ const variable = "SPOCKCHAOS_CLOCK"
 const buildLimit = time.Minute
 
 // ErrNoCompiler is what Build says where no C compiler makes a library of the source.
-var ErrNoCompiler = errors.New("no C compiler that works: apt-get install gcc libc6-dev")
+var ErrNoCompiler = errors.New("a C compiler is needed: apt-get install gcc libc6-dev")
 
 // Build compiles the library into dir, readable by everybody, and returns its path.
 func Build(ctx context.Context, dir string) (string, error) {
