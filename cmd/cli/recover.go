@@ -127,7 +127,7 @@ type recoverDoc struct {
 func (a *App) recover(c *cobra.Command, f recoverFlags, o rescue.Options) error {
 	ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
 	defer cancel()
-	signals := a.watchSignals(ctx, a.Stderr, "nothing was changed")
+	signals := a.watchSignals(ctx, a.Stderr, f.untouched())
 	r, err := a.OpenRescue(signals.ctx, o)
 	var p rescue.Plan
 	if err == nil {
@@ -136,7 +136,7 @@ func (a *App) recover(c *cobra.Command, f recoverFlags, o rescue.Options) error 
 	}
 	signals.stop() // at the question a signal ends the program as it ends any
 	if err != nil {
-		return ended(ctx, signals, err, "", f.timeout)
+		return ended(ctx, signals, err, f, "")
 	}
 	v := view{c.OutOrStdout(), f.say, f.output == "json"}
 	if err := v.plan(p); err != nil {
@@ -150,7 +150,7 @@ func (a *App) recover(c *cobra.Command, f recoverFlags, o rescue.Options) error 
 	defer signals.stop()
 	res, err := r.Run(signals.ctx, p, v.report())
 	if err != nil {
-		return ended(ctx, signals, err, again, f.timeout)
+		return ended(ctx, signals, err, f, again)
 	}
 	if err := v.result(p, res); err != nil {
 		return err
@@ -168,17 +168,17 @@ func (a *App) beforeRun(v view, f recoverFlags, p rescue.Plan) (done bool, err e
 	case p.Nothing():
 		return true, v.end("nothing to do", p, nil, "nothing to do: "+nothing(p))
 	case f.plan && blocked:
-		return true, errors.Join(v.end("cannot be done", p, nil, "this cannot be done as it is; nothing was changed"), &exitError{ExitFindings, nil})
+		return true, errors.Join(v.end("cannot be done", p, nil, "this cannot be done as it is; "+f.untouched()), &exitError{ExitFindings, nil})
 	case f.plan:
 		return true, v.end("planned", p, nil, "nothing was changed")
 	case len(p.Alive) > 0:
 		return true, errors.Join(v.end("refused", p, nil, ""), rescue.MayLive(p.Failed, p.Alive))
 	case blocked:
-		return true, errors.Join(v.end("cannot be done", p, nil, "this cannot be done as it is; nothing was changed"), &exitError{ExitFindings, nil})
+		return true, errors.Join(v.end("cannot be done", p, nil, "this cannot be done as it is; "+f.untouched()), &exitError{ExitFindings, nil})
 	case f.yes:
 		return false, nil
 	case !a.Interactive(a.Stdin):
-		return true, errors.New("nothing was changed: --yes does it, --plan only says what (there is no terminal to ask at)")
+		return true, errors.New(f.untouched() + ": --yes does it, --plan only says what (there is no terminal to ask at)")
 	}
 	fmt.Fprint(a.Stderr, `type "yes" to do this: `)
 	answer, err := bufio.NewReader(a.Stdin).ReadString('\n')
@@ -186,7 +186,7 @@ func (a *App) beforeRun(v view, f recoverFlags, p rescue.Plan) (done bool, err e
 		return true, fmt.Errorf("reading the answer: %w", err)
 	}
 	if strings.TrimSpace(answer) != "yes" {
-		return true, errors.New("nothing was changed")
+		return true, errors.New(f.untouched())
 	}
 	return false, nil
 }
@@ -205,11 +205,19 @@ func nothing(p rescue.Plan) string {
 	return strings.Join(append([]string{p.Failed + " is gone from all survivors"}, rescued...), "; ")
 }
 
-// ended is the error of a command that a signal or its time limit ended, err if none did. again is what is to be said to that.
-func ended(limited context.Context, signals *interrupts, err error, again string, timeout time.Duration) error {
-	says := "nothing was changed"
-	if again != "" {
-		says = again
+// untouched is what can be said before anything was begun.
+func (f recoverFlags) untouched() string {
+	if f.install {
+		return "nothing was changed but for the procedures"
+	}
+	return "nothing was changed"
+}
+
+// ended is the error of a command that a signal or its time limit ended, err if none did. again is what is to be said once the rescue has begun.
+func ended(limited context.Context, signals *interrupts, err error, f recoverFlags, again string) error {
+	says := again
+	if again == "" {
+		says = f.untouched()
 	}
 	// The rest of the error says what could not be put back.
 	rest := strings.TrimSpace(strings.NewReplacer(context.Canceled.Error(), "", context.DeadlineExceeded.Error(), "").Replace(err.Error()))
@@ -218,7 +226,7 @@ func ended(limited context.Context, signals *interrupts, err error, again string
 	case errors.As(err, &usage):
 		return err
 	case limited.Err() != nil && errors.Is(limited.Err(), context.DeadlineExceeded):
-		err, code := fmt.Errorf("not done within %s; %s", timeout, says), ExitFindings
+		err, code := fmt.Errorf("not done within %s; %s", f.timeout, says), ExitFindings
 		if again == "" {
 			code = ExitNotRun
 		}
