@@ -19,17 +19,24 @@ import (
 type defect struct {
 	step  int    // 0: it must pass
 	says  string // one of the step's problems
+	or    string // another that may come first; "" for none
 	text  string // SQL; "" is the file of that name in checker/testdata/defects
 	equal time.Duration
+}
+
+// named says whether the problems are those of the defect.
+func (d defect) named(problems string) bool {
+	return strings.Contains(problems, d.says) || d.or != "" && strings.Contains(problems, d.or)
 }
 
 // brief is how long survivors that never agree are waited for.
 const brief = 3 * time.Second
 
 var defects = map[string]defect{
-	"":                  {},
-	"own_progress":      {step: 6, says: "the slot has lost 32 transactions that n3 needs"},
-	"slot_recreated":    {step: 6, says: "the slot has lost 32 transactions that n3 needs"},
+	"":             {},
+	"own_progress": {step: 6, says: "the slot has lost 32 transactions that n3 needs"},
+	// Between the drop and the making there is no slot to look at.
+	"slot_recreated":    {step: 6, says: "the slot has lost 32 transactions that n3 needs", or: "n2 has no recovery slot"},
 	"clone_position":    {step: 9, says: "is lost", equal: brief},
 	"ignores_origin":    {step: 9, says: "is lost", equal: brief},
 	"loses_deletes":     {step: 9, says: "item: n2", equal: brief},
@@ -123,7 +130,7 @@ func TestDefects(t *testing.T) {
 				case s.Status == NotRun && d.step != 0 && s.Number > d.step:
 				case s.Number != d.step:
 					t.Errorf("step %d is %s", s.Number, s.Status)
-				case s.Status != Failed || !strings.Contains(strings.Join(s.Problems, "\n"), d.says):
+				case s.Status != Failed || !d.named(strings.Join(s.Problems, "\n")):
 					t.Errorf("step %d is %s: %v; want it to say %q", s.Number, s.Status, s.Problems, d.says)
 				}
 			}

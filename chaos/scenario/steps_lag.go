@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -361,11 +362,15 @@ func (s *scene) slotStatus(ctx context.Context, e *evidence) error {
 	err := s.on(ctx, source, func(c *pgx.Conn) error {
 		err := c.QueryRow(ctx, `SELECT restart_lsn::text, confirmed_flush_lsn::text, wal_status, active, (pg_current_wal_flush_lsn() - restart_lsn)::bigint
 			FROM pg_replication_slots WHERE slot_name = $1`, s.slotName(source)).Scan(&restart, &confirmed, &status, &active, &kept)
-		if err != nil {
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("look at recovery slot %s: %w", s.slotName(source), err)
 		}
-		return nil
+		return err
 	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		e.problem("%s has no recovery slot %s", source, s.slotName(source))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
