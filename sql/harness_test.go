@@ -282,7 +282,7 @@ func (m *mesh) digest(node string) string {
 	for _, t := range append(insertOnly[:len(insertOnly):len(insertOnly)], keyed...) {
 		parts = append(parts, fmt.Sprintf(`SELECT '%s ' || count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\n' ORDER BY t::text)), '') FROM %s t`, t, t))
 	}
-	return m.get(node, "SELECT string_agg(v, E'\n') FROM ("+strings.Join(parts, " UNION ALL ")+") x(v)")
+	return m.get(node, "SELECT string_agg(v, E'\n' ORDER BY v) FROM ("+strings.Join(parts, " UNION ALL ")+") x(v)")
 }
 
 // call is the text of a rescue's CALL.
