@@ -24,6 +24,9 @@ const (
 	mostSkew  = 5 * time.Minute
 )
 
+// lookLimit bounds the comparison before the jump: a node that is up and slow gets that much time to answer.
+const lookLimit = 2 * time.Second
+
 // clockLooks is how often a clock is compared; the quickest comparison counts.
 const clockLooks = 5
 
@@ -89,7 +92,7 @@ func (clockSkew) Inject(ctx context.Context, env Env, f rundir.PlannedFault) (Ac
 	}
 	s := &skewed{env: env, node: n, means: means, by: by}
 	// A session from before shows later that processes that were there have the new clock.
-	look, cancel := context.WithTimeout(ctx, silence)
+	look, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	if s.old, err = env.connect(look, f.Target); err == nil {
 		s.before, err = s.compare(look, s.old)

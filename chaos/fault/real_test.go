@@ -188,14 +188,15 @@ func TestFaultsOnRealServers(t *testing.T) {
 		{plan: rundir.PlannedFault{Name: "terminate_apply", Target: "n2>n1"}, proof: "is gone", endProof: "runs"},
 		{plan: rundir.PlannedFault{Name: "wal_recycle", Target: "n2", Parameters: Params{"every_ms": 300.0}},
 			goes: []flow{{"n2", "n1"}}, proof: "switches with checkpoints", endProof: "ended"},
-		{plan: rundir.PlannedFault{Name: ClockSkew, Target: "n2", Parameters: Params{"offset_ms": 61_000.0}},
-			goes: []flow{{"n1", "n3"}}, proof: "in a session from before: +61.0s", endProof: "n2's clock is off by"},
-		{plan: rundir.PlannedFault{Name: ClockSkew, Target: "n3", Parameters: Params{"offset_ms": -3600_000.0}},
-			goes: []flow{{"n3", "n1"}, {"n1", "n3"}}, proof: "by the timestamp of a commit: -3600.0s", endProof: "n3's clock is off by"},
 		{plan: rundir.PlannedFault{Name: "pause", Target: "n2"}, goes: []flow{{"n1", "n3"}}, proof: "are stopped", endProof: "answers a query"},
 		{plan: rundir.PlannedFault{Name: "kill", Target: "n2"}, goes: []flow{{"n1", "n3"}}, proof: "are gone", endProof: "answers a query"},
 		{plan: rundir.PlannedFault{Name: "immediate_stop", Target: "n1"}, goes: []flow{{"n2", "n3"}}, proof: "are gone", endProof: "answers a query"},
 		{plan: rundir.PlannedFault{Name: "restart", Target: "n3"}, goes: []flow{{"n1", "n2"}}, proof: "fast shutdown: all", endProof: "answers a query"},
+		// After restart: a clean stop may take too long once clocks were set back (docs/faults.md).
+		{plan: rundir.PlannedFault{Name: ClockSkew, Target: "n2", Parameters: Params{"offset_ms": 61_000.0}},
+			goes: []flow{{"n1", "n3"}}, proof: "in a session from before: +61.0s", endProof: "n2's clock is off by"},
+		{plan: rundir.PlannedFault{Name: ClockSkew, Target: "n3", Parameters: Params{"offset_ms": -3600_000.0}},
+			goes: []flow{{"n3", "n1"}, {"n1", "n3"}}, proof: "by the timestamp of a commit: -3600.0s", endProof: "n3's clock is off by"},
 	} {
 		t.Run(tc.plan.Name, func(t *testing.T) {
 			tc.plan.ID = 1
