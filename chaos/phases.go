@@ -102,6 +102,7 @@ func (r *round) chaos(ctx context.Context) error {
 		Connect: func(ctx context.Context, node string) (*pgx.Conn, error) {
 			return pgx.Connect(ctx, r.cluster.Node(node).DSN())
 		},
+		BeforeLoss: r.awaitLead,
 	}
 	exec := fault.NewExecutor(env, func(f rundir.Fault) {
 		if err := r.faults.Append(f); err != nil {

@@ -81,6 +81,7 @@ func TestPlantedDefects(t *testing.T) {
 			t.Errorf("operations of conflicts: %+v", ops)
 		}
 	})
+	t.Run("something to rescue is awaited", h.testLead)
 	psql := filepath.Join(localtest.BinDir(t), "psql")
 	h.runRunbooks(t, round, fmt.Sprintf(`%s -X -q -v ON_ERROR_STOP=1 "$SPOCKCHAOS_COORDINATOR_DSN" -c "CALL spock.recovery('$SPOCKCHAOS_FAILED',
 		'$SPOCKCHAOS_SOURCE', '$SPOCKCHAOS_TARGET_TO_SOURCE_DSN', '$SPOCKCHAOS_TARGET', '$SPOCKCHAOS_COORDINATOR_TO_TARGET_DSN', verb := true)"`, psql))

@@ -27,6 +27,9 @@ type Env struct {
 	Clock func() time.Time
 	// Events is told what becomes of nodes; it may be called from several goroutines.
 	Events func(rundir.NodeEvent)
+	// BeforeLoss, if there is one, is awaited when the loss of a node has come due and before it is injected. It has a limit of its own. What it
+	// says is part of the loss's proof.
+	BeforeLoss func(ctx context.Context) string
 
 	lost *lostNodes
 	// since asks a server when its postmaster started.

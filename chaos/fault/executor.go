@@ -89,7 +89,13 @@ func (x *Executor) one(ctx context.Context, p rundir.PlannedFault, start time.Ti
 	if !x.sleepUntil(ctx, at) {
 		return
 	}
-	r := x.inject(ctx, p, at)
+	var before string
+	if f, _ := ByName(p.Name); f.Class() == ForGood && x.env.BeforeLoss != nil {
+		if before = x.env.BeforeLoss(ctx); ctx.Err() != nil {
+			return
+		}
+	}
+	r := x.inject(ctx, p, at, before)
 	if r == nil || r.fault.Class() == ForGood || p.For == 0 {
 		return
 	}
@@ -105,8 +111,8 @@ func (x *Executor) sleepUntil(ctx context.Context, at time.Time) bool {
 	return wait.For(ctx, at.Sub(x.env.Clock())) == nil && ctx.Err() == nil
 }
 
-// inject puts a fault on and proves it. nil if it is not on: then it was recorded.
-func (x *Executor) inject(ctx context.Context, p rundir.PlannedFault, at time.Time) *running {
+// inject puts a fault on and proves it; before is what there was to say of it already. nil if it is not on: then it was recorded.
+func (x *Executor) inject(ctx context.Context, p rundir.PlannedFault, at time.Time, before string) *running {
 	f, _ := ByName(p.Name) // Run has validated the plan
 	r := &running{plan: p, fault: f, rec: rundir.Fault{
 		ID: p.ID, Name: p.Name, Target: p.Target, Parameters: p.Parameters,
@@ -145,6 +151,7 @@ func (x *Executor) inject(ctx context.Context, p rundir.PlannedFault, at time.Ti
 		limit = max(proveLeast, min(limit, at.Add(p.For).Sub(x.env.Clock())))
 	}
 	x.prove(ctx, r, limit)
+	r.rec.Proof = joinText(r.rec.Proof, before)
 	log.Info("fault measured", zap.Bool("effect", r.rec.Effect), zap.String("proof", r.rec.Proof))
 	if f.Class() == ForGood {
 		r.rec.EndProof = "for good"
@@ -320,8 +327,8 @@ func (x *Executor) write(rec rundir.Fault) {
 }
 
 func joinText(a, b string) string {
-	if a == "" {
-		return b
+	if a == "" || b == "" {
+		return a + b
 	}
 	return a + "; " + b
 }

@@ -223,3 +223,46 @@ func TestLossIsRecordedAtOnceAndShown(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestLossIsHeldBack(t *testing.T) {
+	f := newFakes(t)
+	ready, asked := make(chan struct{}), make(chan struct{}, 1)
+	f.env.BeforeLoss = func(ctx context.Context) string {
+		asked <- struct{}{}
+		select {
+		case <-ready:
+			return "somebody had a lead"
+		case <-ctx.Done():
+			return "nobody had"
+		}
+	}
+	plan := []rundir.PlannedFault{{ID: 1, Name: "pause", Target: "n3", For: 20 * ms}, {ID: 2, Name: "loss", Target: "n1"}}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.executor().Run(ctx, plan[1:], time.Now()) }()
+	<-asked
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if why := f.env.outOfService("n1"); why != "" || len(f.records) > 0 {
+		t.Errorf("interrupted before the loss: %q, %+v", why, f.records)
+	}
+
+	x := f.executor()
+	go func() { done <- x.Run(t.Context(), plan, time.Now()) }()
+	<-asked
+	released := time.Now()
+	close(ready)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	r := f.recorded(t, 2)
+	if !r.Effect || !strings.HasSuffix(r.Proof, "its data removed; somebody had a lead") || r.StartedAt.Before(released) {
+		t.Errorf("released at %s: %+v", released, r)
+	}
+	if len(asked) > 0 {
+		t.Error("another fault was held back")
+	}
+}
