@@ -83,7 +83,7 @@ func checkRound(ctx context.Context, run rundir.Run, dir string, n int) (RoundRe
 	rescueNotRepeatable(in, c)
 	notConverging(in, c)
 
-	result.Findings = c.findings()
+	result.Findings, result.Notes = c.findings(), standstills(in)
 	ev := gather(in, &result)
 	reasons := ev.reasons(in)
 	result.Verdict = verdict(len(result.Findings), reasons)

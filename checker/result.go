@@ -74,7 +74,8 @@ type RoundResult struct {
 	Number     int                     `json:"number"`
 	Kind       rundir.RoundKind        `json:"kind"`
 	Verdict    Verdict                 `json:"verdict"`
-	Reasons    []string                `json:"reasons"` // why it is inconclusive or failed
+	Reasons    []string                `json:"reasons"`         // why it is inconclusive or failed
+	Notes      []string                `json:"notes,omitempty"` // what a reader should know beside it
 	Findings   []Finding               `json:"findings"`
 	Operations Operations              `json:"operations"`
 	RPO        RPO                     `json:"rpo"`

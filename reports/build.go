@@ -79,6 +79,9 @@ func (rep *Report) judge(res *checker.Result) {
 		}
 		r.Verdict, r.Reasons = rr.Verdict, list(rr.Reasons)
 		r.Operations, r.RPO = operations(rr.Operations), rr.RPO
+		for _, n := range rr.Notes {
+			rep.Notes = append(rep.Notes, fmt.Sprintf("round %d: %s", rr.Number, n))
+		}
 		for _, f := range rr.Findings {
 			r.Findings = append(r.Findings, finding(f))
 		}

@@ -33,7 +33,7 @@ type Report struct {
 	Slots         map[string]Slot `json:"slots"` // by node
 	Findings      []Finding       `json:"findings"`
 	Again         Again           `json:"run_again"`
-	Notes         []string        `json:"notes"` // what of the run directory could not be read, and what the harness had to do for the engine
+	Notes         []string        `json:"notes"` // what of the run directory could not be read, what the harness had to do for the engine, and when nobody saw anything
 
 	// EngineSettings are those that decide over conflicts and over changes that fail.
 	EngineSettings map[string]string `json:"engine_settings"`

@@ -245,6 +245,21 @@ func TestRoundsOfAKilledRun(t *testing.T) {
 	}
 }
 
+func TestNotesAreShown(t *testing.T) {
+	dir, _ := made(t, reportstest.Spec{Seed: 7, Rounds: 1, Nodes: 3, Samples: 20})
+	rep, err := reports.Build(dir, &checker.Result{Rounds: []checker.RoundResult{{Number: 1, Notes: []string{"nobody was seen"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := reports.WriteHTML(&b, dir, rep); err != nil {
+		t.Fatal(err)
+	}
+	if len(rep.Notes) != 1 || rep.Notes[0] != "round 1: nobody was seen" || !strings.Contains(b.String(), rep.Notes[0]) {
+		t.Errorf("notes %q", rep.Notes)
+	}
+}
+
 func TestDamagedRunIsStillReported(t *testing.T) {
 	dir, _ := made(t, reportstest.Spec{Seed: 7, Rounds: 3, Nodes: 3, Samples: 20})
 	for path, text := range map[string]string{
