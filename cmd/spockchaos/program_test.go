@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -283,6 +284,8 @@ func complaint(stderr string) string {
 func absent(t *testing.T, path string) {
 	t.Helper()
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is there (%v), want nothing left", path, err)
+		var all []string
+		_ = filepath.WalkDir(path, func(p string, _ fs.DirEntry, _ error) error { all = append(all, p); return nil })
+		t.Errorf("%s is there (%v), want nothing left: %v", path, err, all)
 	}
 }

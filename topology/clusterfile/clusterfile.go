@@ -97,14 +97,14 @@ func (w *Writer) Path() string {
 	return filepath.Join(w.dir, rundir.ClusterFile)
 }
 
-// Paths are what is to be removed when the cluster is gone, by their absolute names and in this order: the file, and
-// those directories that came with it, unless there is something else in them by then.
+// Paths are what is to be removed when the cluster is gone, by their absolute names and in this order: the file, what a
+// program that was killed while writing it left of the next one, and those directories that came with it, unless there is something else in them by then.
 func (w *Writer) Paths() ([]string, error) {
 	if w.dir == "" {
 		return nil, nil
 	}
 	var paths []string
-	for _, p := range append([]string{w.Path()}, w.made...) {
+	for _, p := range append([]string{w.Path(), w.next()}, w.made...) {
 		path, err := filepath.Abs(p)
 		if err != nil {
 			return nil, err
@@ -132,12 +132,18 @@ func (w *Writer) Write(f File) error {
 		return err
 	}
 	// Through a new file, so that a reader never sees half of it.
-	tmp := filepath.Join(w.dir, "."+rundir.ClusterFile+".tmp")
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
-		return err
+	err = os.WriteFile(w.next(), append(b, '\n'), 0o600)
+	if err == nil {
+		err = os.Rename(w.next(), w.Path())
 	}
-	return os.Rename(tmp, w.Path())
+	if err != nil {
+		_ = os.Remove(w.next())
+	}
+	return err
 }
+
+// next is the file while it is written.
+func (w *Writer) next() string { return filepath.Join(w.dir, "."+rundir.ClusterFile+".tmp") }
 
 // Remove removes the file for good, and the directories that came with it if they are empty.
 func (w *Writer) Remove() error {

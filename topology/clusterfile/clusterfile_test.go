@@ -60,6 +60,44 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+// Whatever a program was doing when it was killed: what Paths names, removed in that order, is all that it has left.
+func TestPathsOfAKilledProgram(t *testing.T) {
+	above := t.TempDir()
+	w := NewWriter(filepath.Join(above, "runs", "first"))
+	if err := w.Write(File{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.next(), []byte("{"), 0o600); err != nil { // as Write does
+		t.Fatal(err)
+	}
+	paths, err := w.Paths()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range paths {
+		if err := os.Remove(p); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, err := os.ReadDir(above); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// A file that cannot be replaced leaves nothing of the new one.
+func TestWriteFails(t *testing.T) {
+	w := NewWriter(t.TempDir())
+	if err := os.MkdirAll(filepath.Join(w.Path(), "in the way"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(File{}); err == nil {
+		t.Error("it was replaced")
+	}
+	if _, err := os.Stat(w.next()); err == nil {
+		t.Error("the new one is left")
+	}
+}
+
 func TestNowhere(t *testing.T) {
 	w := NewWriter("")
 	if paths, err := w.Paths(); len(paths) > 0 || err != nil {
