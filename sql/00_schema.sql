@@ -107,6 +107,6 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
 $$;
 
 -- recovery_files_version is compared between nodes before a rescue.
-CREATE OR REPLACE FUNCTION spock.recovery_files_version() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2';
+CREATE OR REPLACE FUNCTION spock.recovery_files_version() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 3';
 
 RESET client_min_messages;

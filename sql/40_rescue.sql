@@ -25,24 +25,24 @@ BEGIN
     END IF;
 END $$;
 
--- recovery_stop_peer disables the subscription to peer on the node at conn and waits until its apply worker is gone.
-CREATE OR REPLACE FUNCTION spock.recovery_stop_peer(conn text, peer text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+-- recovery_stop_peer disables the subscription to peer on the node at conn and waits until its apply worker is gone. Returns what may come of that.
+CREATE OR REPLACE FUNCTION spock.recovery_stop_peer(conn text, peer text) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     began timestamptz := clock_timestamp();
+    note  text;
 BEGIN
     PERFORM spock.recovery_ask(conn, format('SELECT spock.recovery_engine_disable(%L)', peer), '20 seconds');
-    LOOP
+    LOOP -- a worker that was just about to connect is to be asked again; after 5 s it waits for something, and is not to go on
+        SELECT coalesce(a, note) INTO note FROM spock.recovery_ask(conn, format('SELECT spock.recovery_engine_stop(%L, %L)',
+            peer, clock_timestamp() - began > interval '5 seconds'), '20 seconds') a;
         EXIT WHEN (SELECT a FROM spock.recovery_ask(conn, format(
             'SELECT count(*) FROM spock.recovery_apply_worker WHERE peer_node = %L', peer), '10 seconds') a) = '0';
-        IF clock_timestamp() - began > interval '5 seconds' THEN -- it waits for something; it is not to go on
-            PERFORM spock.recovery_ask(conn, format(
-                'SELECT count(pg_terminate_backend(pid)) FROM spock.recovery_apply_worker WHERE peer_node = %L', peer), '10 seconds');
-        END IF;
         IF clock_timestamp() - began > interval '30 seconds' THEN
             RAISE EXCEPTION '%: the apply worker for % does not end', conn, peer;
         END IF;
         PERFORM pg_sleep(0.05);
     END LOOP;
+    RETURN note;
 END $$;
 
 -- recovery_checks looks whether a rescue can work, over connections that are open.
@@ -147,8 +147,9 @@ END $$;
 -- returns the run as JSON. After it the source's progress for the failed node is final.
 CREATE OR REPLACE FUNCTION spock.recovery_stop_and_suspend(run json, failed text, verb boolean) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    a json;
-    p text;
+    a    json;
+    p    text;
+    note text;
 BEGIN
     PERFORM spock.recovery_say(verb, format('stopping the subscriptions to %s on source and target', failed));
     PERFORM spock.recovery_stop_peer('spk_target', failed);
@@ -160,7 +161,10 @@ BEGIN
     FOR p IN SELECT json_array_elements_text(x::json) FROM spock.recovery_ask('spk_target', format(
                  'SELECT * FROM spock.recovery_suspend(%s, %L, %L)', run ->> 'id', a ->> 'stop', a ->> 'has'), '20 seconds') x LOOP
         PERFORM spock.recovery_say(verb, format('suspending the target''s subscription to %s', p));
-        PERFORM spock.recovery_stop_peer('spk_target', p);
+        note := spock.recovery_stop_peer('spk_target', p);
+        IF note IS NOT NULL THEN
+            RAISE WARNING '%', note;
+        END IF;
     END LOOP;
 END $$;
 

@@ -26,10 +26,7 @@ func BenchmarkRescueReplay(b *testing.B) {
 			}
 		}
 		ask("RESET ALL; TRUNCATE item; DELETE FROM spock.recovery_run")
-		if err := m.try("n2", "SELECT spock.recovery_engine_disable('n1')"); err != nil {
-			b.Fatal(err)
-		}
-		m.await("n2", "SELECT count(*) = 0 FROM spock.recovery_apply_worker WHERE peer_node = 'n1'")
+		m.disable("n2", "n1")
 		ask("SELECT pg_replication_origin_advance(origin_name, '0/1') FROM spock.recovery_peer WHERE peer_node = 'n1'")
 		ask("SELECT spock.recovery_begin('n1', 'n2', NULL, NULL, NULL)")
 		stop := m.get("n2", "SELECT pg_current_wal_flush_lsn()")

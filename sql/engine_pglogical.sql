@@ -10,6 +10,8 @@
 --                                old, new and local value, or null if the one that the column names does not exist)
 --   spock.recovery_engine_prepare ()  what must be there before the recovery slot is made
 --   spock.recovery_engine_disable / _enable / _drop (peer)
+--   spock.recovery_engine_stop (peer, by_signal)  ends the apply worker of a disabled subscription, if disabling it does not: gently, or by a signal because
+--                                it has not ended; the worker may end later than this. Returns what may come of it, null for nothing
 --   spock.recovery_engine_add_table (relation)
 --   spock.recovery_engine_rules (failed)  how the engine resolves conflicts with last_update_wins, where timestamps are not all
 
@@ -66,11 +68,19 @@ CREATE OR REPLACE FUNCTION spock.recovery_engine_prepare() RETURNS void LANGUAGE
 BEGIN
 END $$;
 
--- Each of these three must run in a transaction of its own: workers act on what is committed.
+-- Each of these four must run in a transaction of its own: workers act on what is committed.
 CREATE OR REPLACE FUNCTION spock.recovery_engine_disable(peer text) RETURNS void LANGUAGE sql AS $$
     SELECT pglogical.alter_subscription_disable(subscription_name::name, true)
       FROM spock.recovery_peer WHERE peer_node = peer AND enabled
 $$;
+
+CREATE OR REPLACE FUNCTION spock.recovery_engine_stop(peer text, by_signal boolean) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    IF by_signal THEN
+        PERFORM pg_terminate_backend(pid) FROM spock.recovery_apply_worker WHERE peer_node = peer;
+    END IF;
+    RETURN NULL;
+END $$;
 
 CREATE OR REPLACE FUNCTION spock.recovery_engine_enable(peer text) RETURNS void LANGUAGE sql AS $$
     SELECT pglogical.alter_subscription_enable(subscription_name::name, true)

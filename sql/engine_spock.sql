@@ -76,11 +76,39 @@ BEGIN
     PERFORM set_config('allow_system_table_mods', was, true);
 END $$;
 
--- Each of these three must run in a transaction of its own: workers act on what is committed.
+-- Each of these four must run in a transaction of its own: workers act on what is committed.
+--
+-- sub_disable, immediate or not, signals the apply worker, and Spock 5.0 leaves out for good the transaction in which a signal
+-- stopped its worker (docs/findings.md, 5). A worker whose connection ends in the middle of one is sent it again. So the subscription is
+-- disabled behind the worker's back, and then the peer ends the connection.
 CREATE OR REPLACE FUNCTION spock.recovery_engine_disable(peer text) RETURNS void LANGUAGE sql AS $$
-    SELECT spock.sub_disable(subscription_name::name, true)
-      FROM spock.recovery_peer WHERE peer_node = peer AND enabled
+    UPDATE spock.subscription s SET sub_enabled = false
+      FROM spock.recovery_peer p WHERE p.peer_node = peer AND s.sub_name = p.subscription_name AND s.sub_enabled
 $$;
+
+CREATE OR REPLACE FUNCTION spock.recovery_engine_stop(peer text, by_signal boolean) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    w   record;
+    why text := 'it did not end with its connection';
+BEGIN
+    FOR w IN SELECT p.dsn, p.slot_name, a.pid FROM spock.recovery_peer p JOIN spock.recovery_apply_worker a USING (peer_node)
+              WHERE p.peer_node = peer AND NOT p.enabled LOOP
+        IF NOT by_signal THEN
+            BEGIN
+                PERFORM spock.recovery_connect('spk_stop', w.dsn);
+                PERFORM spock.recovery_ask('spk_stop', format('SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots WHERE slot_name = %L', w.slot_name), '5 seconds');
+                PERFORM spock.recovery_disconnect('spk_stop');
+                CONTINUE;
+            EXCEPTION WHEN OTHERS THEN
+                why := SQLERRM;
+            END;
+            PERFORM spock.recovery_disconnect('spk_stop');
+        END IF;
+        PERFORM pg_terminate_backend(w.pid);
+        RETURN format('the apply worker for %s was stopped by a signal (%s); if it was in the middle of a transaction, Spock may leave that out: look into spock.exception_log', peer, why);
+    END LOOP;
+    RETURN NULL;
+END $$;
 
 CREATE OR REPLACE FUNCTION spock.recovery_engine_enable(peer text) RETURNS void LANGUAGE sql AS $$
     SELECT spock.sub_enable(subscription_name::name, true)

@@ -272,7 +272,7 @@ func (m *mesh) tryGet(node, query string) (string, error) {
 func (m *mesh) disable(node, provider string) {
 	m.t.Helper()
 	m.run(node, fmt.Sprintf("SELECT spock.recovery_engine_disable('%s')", provider))
-	m.await(node, fmt.Sprintf("SELECT count(*) = 0 FROM spock.recovery_apply_worker WHERE peer_node = '%s'", provider))
+	m.await(node, fmt.Sprintf("SELECT spock.recovery_engine_stop('%[1]s', false) IS NULL AND NOT EXISTS (SELECT FROM spock.recovery_apply_worker WHERE peer_node = '%[1]s')", provider))
 }
 
 // digest is a hash of every table's rows, and their number.

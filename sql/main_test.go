@@ -22,6 +22,7 @@ func TestThreeNodes(t *testing.T) {
 		{"Rescue", testRescue},
 		{"RescueConflicts", testRescueConflicts},
 		{"RescueResolvesAsTheEngine", testRescueResolvesAsTheEngine},
+		{"SuspendInTheMiddle", testSuspendInTheMiddle},
 		{"RescueSkipAndStop", testRescueSkipAndStop},
 		{"RescueInterrupted", testRescueInterrupted},
 		{"RescueIdentityFull", testRescueIdentityFull},

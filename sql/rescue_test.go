@@ -226,6 +226,24 @@ func testRescueResolvesAsTheEngine(t *testing.T, m *mesh) {
 	}
 }
 
+// A subscription that is suspended in the middle of a transaction has all of it when it goes on. Spock would leave it out if its
+// worker were signalled (docs/findings.md, 5).
+func testSuspendInTheMiddle(t *testing.T, m *mesh) {
+	const rows = 400000
+	worker := "SELECT %s FROM pg_stat_activity WHERE pid = (SELECT pid FROM spock.recovery_apply_worker WHERE peer_node = 'n2')"
+	m.run("n2", fmt.Sprintf("INSERT INTO item SELECT i, 'large', i FROM generate_series(1, %d) i", rows), "INSERT INTO item VALUES (0, 'behind it')")
+	m.await("n3", fmt.Sprintf(worker, "backend_xid IS NOT NULL"))
+	m.run("n1", fmt.Sprintf("SELECT spock.recovery_open('spk_target', '%s', false)", m.dsn("n3")), "SELECT spock.recovery_stop_peer('spk_target', 'n2')")
+	if v := m.get("n3", "SELECT count(*) FROM item"); v != "0" {
+		t.Fatalf("it was not suspended in the middle: %s rows are there", v)
+	}
+	m.run("n3", "SELECT spock.recovery_engine_enable('n2')")
+	m.await("n3", "SELECT count(*) = 1 FROM item WHERE id = 0")
+	if v := m.get("n3", "SELECT count(*) FROM item"); v != fmt.Sprint(rows+1) {
+		t.Errorf("%s rows are there, want %d", v, rows+1)
+	}
+}
+
 // skip_lsn leaves out one transaction, stop_lsn ends after one.
 func testRescueSkipAndStop(t *testing.T, m *mesh) {
 	fill(m)

@@ -17,7 +17,7 @@ import (
 var embedded embed.FS
 
 // Version is that of the files: what spock.recovery_files_version() returns where they are installed.
-const Version = 2
+const Version = 3
 
 // File is one SQL file: its name and its text, usable with psql.
 type File struct {
