@@ -20,6 +20,7 @@ func (w *walker) autopsy(ctx context.Context, i int, g *group, s *session, regis
 	}
 	applied := w.applied[i].reader()
 	replay := newRegisterReplay()
+	whole := newRegisterReplay() // as it was where the session wrote
 	pad := make([]byte, 0, history.PadLength)
 	err := eachOp(ctx, s.path, w.in.round.Complete, func(op *history.Op) {
 		here := applied(op.N)
@@ -35,6 +36,9 @@ func (w *walker) autopsy(ctx context.Context, i int, g *group, s *session, regis
 			case history.RegisterRekey:
 				x, known := replay.live[e.Key] // of a move that is not there: what it would have moved
 				noteWrite(byKey[e.Key2], op, here, x.value, known, func() int64 { return padSum(pad, s.header.Seed, x.padKey, x.pad) })
+				if y, ok := whole.live[e.Key]; ok && (!known || y.value != x.value) {
+					noteBrought(byKey[e.Key2], op, here, y, func() int64 { return padSum(pad, s.header.Seed, y.padKey, y.pad) })
+				}
 				noteRemoval(byKey[e.Key], op, here, e)
 			case history.BulkInsert:
 				if x := byN[op.N]; x != nil {
@@ -43,6 +47,9 @@ func (w *walker) autopsy(ctx context.Context, i int, g *group, s *session, regis
 			}
 			if here {
 				replay.effect(op.N, e)
+			}
+			if here || op.Outcome == history.OK {
+				whole.effect(op.N, e)
 			}
 		}
 		if x := byN[op.N]; x != nil {
@@ -90,6 +97,20 @@ func noteWrite(x *wrongRegister, op *history.Op, here bool, value int64, known b
 	if padSum != nil && !f.padKnown {
 		f.padKnown = !known || padSum() == x.have.pad
 	}
+}
+
+// noteBrought notes that op moved the register to a wrong register's key, where what it moved was the work of a transaction that is not there: an
+// engine sends the whole row with its new key.
+func noteBrought(x *wrongRegister, op *history.Op, here bool, moved register, padSum func() int64) {
+	if x == nil || x.have == nil || op.N != x.have.n {
+		return
+	}
+	f := &x.facts
+	if moved.value == x.have.value {
+		f.written, f.brought, f.applied, f.outcome, f.op = true, true, here, op.Outcome, *op
+		f.op.Effects = nil
+	}
+	f.padKnown = f.padKnown || padSum() == x.have.pad
 }
 
 // noteRemoval notes that op deleted a wrong register or moved it away, by the effect e.

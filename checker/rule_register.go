@@ -66,6 +66,7 @@ type registerRow struct{ session, n, value, pad int64 }
 type registerFacts struct {
 	everWritten bool // some operation put something at this key
 	written     bool // operation n put this value at this key
+	brought     bool // it did so by moving what a transaction had written that is not there
 	padKnown    bool // some operation put this pad at this key
 	applied     bool // operation n is there
 	outcome     history.Outcome
@@ -152,6 +153,8 @@ func judgeRegister(x *wrongRegister, session int64) (Kind, string) {
 		return unmarked(f.outcome), "holds a value of a transaction whose ledger row is not there"
 	case x.want == nil && f.removed:
 		return Resurrected, "is there, though a transaction that is there removed it"
+	case f.brought:
+		return Torn, "holds a value of a transaction that is not there: a later one, which is, moved it to this key"
 	}
 	return Torn, "holds an older value than the transactions that are there make"
 }

@@ -179,6 +179,21 @@ func TestRegisters(t *testing.T) {
 		{"a key of a session that never was", edit(func(t *tables) { t.insert(reg, 9*k, 9, 1, 1, 1); t.insert(reg, 1, 1, 1, 1, 1) }), "phantom n2"},
 		{"a failed update", edit(func(t *tables) { r := t.row(reg, k+1); r[2], r[3] = 6, 12 }), "resurrected n2"},
 		{"an update without its marker", edit(func(t *tables) { r := t.row(reg, k+3); r[2], r[3] = 7, 21 }), "torn n2"},
+		{"what a missing update wrote came along with a move", func(w *world) {
+			s := w.session(2, "n1").ok(insert(2*k+1, 1)).ok(update(2*k+1, 2)).ok(rekey(2*k+1, 2*k+2))
+			w.lacks("n2", s, 2)
+			w.edit("n2", func(t *tables) { t.row(reg, 2*k+2)[3] = 2 })
+		}, "lost n2, torn n2"},
+		{"what a missing insert wrote came along with a move", func(w *world) {
+			s := w.session(2, "n1").ok(insert(2*k+1, 1)).ok(del(2*k + 1)).ok(insert(2*k+1, 3)).ok(rekey(2*k+1, 2*k+2))
+			w.lacks("n2", s, 3)
+			w.edit("n2", func(t *tables) { t.insert(reg, 2*k+2, 2, 4, 3, pad(2*k+1, 3)) })
+		}, "lost n2, torn n2"},
+		{"what a move that is not there would have brought", func(w *world) {
+			s := w.session(2, "n1").ok(insert(2*k+1, 1)).ok(update(2*k+1, 2)).unknown(rekey(2*k+1, 2*k+2)).ok()
+			w.lacks("n2", s, 2)
+			w.edit("n2", func(t *tables) { t.insert(reg, 2*k+2, 2, 3, 2, pad(2*k+1, 1)) })
+		}, "lost n2, torn n2"},
 		{"a row twice", edit(func(t *tables) { t.insert(reg, t.row(reg, k+1)...) }), "doubled n2"},
 	})
 }
