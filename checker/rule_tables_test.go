@@ -228,6 +228,22 @@ func TestCountersAndAccounts(t *testing.T) {
 		{"as written", base, ""},
 		{"an unknown increment is there", func(w *world) { base(w); w.has("n2", w.sessions[0], 3).has("n3", w.sessions[0], 3) }, ""},
 		{"a counter is too high", edit(func(t *tables) { t.row(counter, 1)[1] += 5 }), "doubled n2"},
+		{"too high by what a missing transaction added", func(w *world) {
+			base(w)
+			s := w.session(3, "n1").ok(count(1, 5)).ok(count(1, 4))
+			w.lacks("n2", s, 1)
+			w.edit("n2", func(t *tables) { t.row(counter, 1)[1] += 5 })
+		}, "lost n2, torn n2"},
+		{"too high by more than a missing transaction added", func(w *world) {
+			base(w)
+			s := w.session(3, "n1").ok(count(1, 5)).ok(count(1, 4))
+			w.lacks("n2", s, 1)
+			w.edit("n2", func(t *tables) { t.row(counter, 1)[1] += 6 })
+		}, "doubled n2, lost n2"},
+		{"too high, and the missing transaction failed", func(w *world) {
+			base(w)
+			w.edit("n2", func(t *tables) { t.row(counter, 1)[1] += 100 })
+		}, "doubled n2"},
 		{"a counter is too low", edit(func(t *tables) { t.row(counter, 1)[1]-- }), "torn n2"},
 		{"a counter of a pool at rest is off", edit(func(t *tables) { t.row(counter, 12)[1]++ }), "doubled n2"},
 		{"a counter is missing", edit(func(t *tables) { t.remove(counter, is(22)) }), "torn n2"},
@@ -261,6 +277,11 @@ func TestSharedCounters(t *testing.T) {
 		}, ""},
 		{"an unknown increment is there", func(w *world) { base(w); w.has("n2", w.sessions[0], 3).has("n3", w.sessions[0], 3) }, ""},
 		{"a lost transaction is one finding", func(w *world) { base(w); w.lacks("n3", w.sessions[1], 1, 2) }, "lost n3"},
+		{"differences bring nothing along", func(w *world) {
+			base(w)
+			w.lacks("n2", w.sessions[2], 1)
+			w.edit("n2", func(t *tables) { t.row(counter, 201)[1] += 30 })
+		}, "doubled n2, lost n2"},
 		{"another node's difference twice", edit(func(t *tables) { t.row(counter, 201)[1] += 30 }), "doubled n2"},
 		{"its own difference twice", edit(func(t *tables) { t.row(counter, 202)[1] += 2 }), "doubled n2"},
 		{"another node's difference is missing", edit(func(t *tables) { t.row(counter, 201)[1] -= 30 }), "torn n2"},

@@ -29,6 +29,7 @@ type walker struct {
 	registers  []registerReplay // per group
 	bulks      []bulkReplay
 	counters   []counterReplay
+	missing    []counterReplay // per group: what transactions that are not there would have added to counters
 	accounts   []counterReplay
 	touched    []touched        // per group
 	eventSizes []int64          // scratch
@@ -56,6 +57,7 @@ func newWalker(in *input, c *collector, result *RoundResult, groups []*group) *w
 		w.registers = append(w.registers, newRegisterReplay())
 		w.bulks = append(w.bulks, bulkReplay{})
 		w.counters = append(w.counters, newCounters(in.run.Workload))
+		w.missing = append(w.missing, make(counterReplay))
 		w.accounts = append(w.accounts, newAccounts(in.run.Workload.Pools))
 		w.touched = append(w.touched, newTouched(in))
 	}
@@ -123,6 +125,13 @@ func (w *walker) session(ctx context.Context, h historyFile) error {
 				w.counters[i].applyCounter(op)
 				w.accounts[i].applyAccount(op)
 				w.touched[i].apply(op)
+			}
+		}
+		if op.Outcome == history.OK || applied != 0 {
+			for i := range w.groups {
+				if applied&(1<<i) == 0 {
+					w.missing[i].applyCounter(op)
+				}
 			}
 		}
 		if w.all != 0 {
