@@ -30,8 +30,7 @@ func (m counterReplay) applyAccount(op *history.Op) {
 func (w *walker) judgeAccounts(i int, g *group) {
 	type bank struct{ total, accounts int64 }
 	banks := make([]bank, len(w.in.run.Workload.Pools))
-	name := func(int64) (rule, noun string) { return rundir.TableAccount, "account" }
-	w.judgeBalances(i, g, g.account, w.accounts[i], rundir.TableAccount, name, func(row []int64) {
+	wrong := compareBalances(g.account, w.accounts[i], func(row []int64) {
 		for k, p := range w.in.run.Workload.Pools {
 			if row[0] >= p.FirstAccount && row[0] < p.FirstAccount+int64(p.Accounts) {
 				banks[k].total += row[1]
@@ -39,6 +38,10 @@ func (w *walker) judgeAccounts(i int, g *group) {
 			}
 		}
 	})
+	for k := range wrong {
+		wrong[k].rule, wrong[k].noun = rundir.TableAccount, "account"
+	}
+	w.reportBalances(i, g, rundir.TableAccount, w.accounts[i], wrong)
 	for k, p := range w.in.run.Workload.Pools {
 		want := int64(p.Accounts) * p.InitialBalance
 		if banks[k].total == want {

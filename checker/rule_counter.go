@@ -1,7 +1,7 @@
 package checker
 
 import (
-	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -36,76 +36,104 @@ func (m counterReplay) applyCounter(op *history.Op) {
 
 // judgeCounters compares the counters with the sum of what was added by the
 // transactions that are there.
-func (w *walker) judgeCounters(i int, g *group) {
+func (w *walker) judgeCounters(ctx context.Context, i int, g *group) error {
 	shared := w.in.run.Workload.SharedCounters
-	name := func(key int64) (rule, noun string) {
-		if key >= shared.First && key < shared.First+int64(shared.Count) {
-			return "shared_counter", "shared counter"
+	wrong := compareBalances(g.counter, w.counters[i], func([]int64) {})
+	over := make(map[int64]int64)
+	for k := range wrong {
+		x := &wrong[k]
+		x.rule, x.noun = rundir.TableCounter, "counter"
+		if x.key >= shared.First && x.key < shared.First+int64(shared.Count) {
+			x.rule, x.noun = "shared_counter", "shared counter"
 		}
-		return rundir.TableCounter, "counter"
+		if x.by <= 0 {
+			continue
+		}
+		// Where engines send whole rows, the row of a transaction that is there brings along what those before it have added, also of one that is not there.
+		if missing := w.missing[i][x.key]; shared.Count == 0 && x.by <= missing {
+			x.text += fmt.Sprintf(", and those that are not there %d, which a later row may have brought along", missing)
+			continue
+		}
+		x.kind = Doubled
+		over[x.key] = x.by
 	}
-	w.judgeBalances(i, g, g.counter, w.counters[i], rundir.TableCounter, name, func([]int64) {})
+	twice, err := w.once(ctx, over)
+	if err != nil {
+		return err
+	}
+	for k := range wrong {
+		if wrong[k].kind == Doubled {
+			wrong[k].twice = twice
+		}
+	}
+	w.reportBalances(i, g, rundir.TableCounter, w.counters[i], wrong)
+	return nil
 }
 
-// excess says what a counter is that is too high by so much. Where engines send whole rows, the row of a transaction that is there brings along what
-// those before it have added, also of one that is not there.
-func (w *walker) excess(i int, table string, key, by int64) (Kind, string) {
-	switch {
-	case table != rundir.TableCounter:
-		return Torn, ""
-	case w.in.run.Workload.SharedCounters.Count == 0 && by <= w.missing[i][key]:
-		return Torn, fmt.Sprintf(", and those that are not there %d, which a later row may have brought along", w.missing[i][key])
-	}
-	return Doubled, ""
+// wrongBalance is a counter or an account that is not what the transactions that are there make.
+type wrongBalance struct {
+	key        int64
+	have       any // nil: it is not there
+	by         int64
+	kind       Kind
+	text       string
+	rule, noun string     // what it is judged by, and called
+	twice      *sessionOp // see once
 }
 
-// judgeBalances compares keyed numbers: too high is doubled for counters (but see excess), anything else is
-// torn. name says what a key is judged by and called; seen is given every row.
-func (w *walker) judgeBalances(i int, g *group, c *cursor, want counterReplay, table string, name func(key int64) (rule, noun string), seen func(row []int64)) {
+// compareBalances compares keyed numbers, in a sorted merge; seen is given every row.
+func compareBalances(c *cursor, want counterReplay, seen func(row []int64)) []wrongBalance {
 	keys := make([]int64, 0, len(want))
 	for k := range want {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
-	report := func(kind Kind, key int64, have any, text string) {
-		rule, noun := name(key)
-		for _, node := range g.nodes {
-			var why *rundir.Explanation
-			if kind == Torn {
-				why = w.explainBalance(i, node, table, key, want[key])
-			}
-			w.c.add(explained(kind, why), node, rule, 1, func() example {
-				return example{key: fmt.Sprintf("%s %d", noun, key), summary: fmt.Sprintf("%s %d on %s %s", noun, key, node, text),
-					details: map[string]any{"value": have, "expected": want[key]}}.explain(why)
-			})
-		}
-	}
+	var wrong []wrongBalance
 	last, started := int64(0), false
 	for c.row != nil || len(keys) > 0 {
 		switch {
 		case c.row == nil || len(keys) > 0 && keys[0] < c.row[0]:
-			report(Torn, keys[0], nil, "is missing")
+			wrong = append(wrong, wrongBalance{key: keys[0], kind: Torn, text: "is missing"})
 			last, started = keys[0], true
 			keys = keys[1:]
 			continue
 		case len(keys) > 0 && keys[0] == c.row[0]:
-			have := c.row[1]
-			switch cmp.Compare(have, want[keys[0]]) {
-			case 1:
-				kind, more := w.excess(i, table, keys[0], have-want[keys[0]])
-				report(kind, keys[0], have, fmt.Sprintf("is %d, the transactions that are there make %d%s", have, want[keys[0]], more))
-			case -1:
-				report(Torn, keys[0], have, fmt.Sprintf("is %d, the transactions that are there make %d", have, want[keys[0]]))
+			if have, should := c.row[1], want[keys[0]]; have != should {
+				wrong = append(wrong, wrongBalance{key: keys[0], have: have, by: have - should, kind: Torn,
+					text: fmt.Sprintf("is %d, the transactions that are there make %d", have, should)})
 			}
 			last, started = keys[0], true
 			keys = keys[1:]
 		case started && c.row[0] == last:
-			report(Doubled, last, c.row[1], "is there twice")
+			wrong = append(wrong, wrongBalance{key: last, have: c.row[1], kind: Doubled, text: "is there twice"})
 		default:
-			report(Phantom, c.row[0], c.row[1], "was never made")
+			wrong = append(wrong, wrongBalance{key: c.row[0], have: c.row[1], kind: Phantom, text: "was never made"})
 			last, started = c.row[0], true
 		}
 		seen(c.row)
 		c.next()
+	}
+	return wrong
+}
+
+func (w *walker) reportBalances(i int, g *group, table string, want counterReplay, wrong []wrongBalance) {
+	for k := range wrong {
+		x := &wrong[k]
+		for _, node := range g.nodes {
+			var why *rundir.Explanation
+			if x.kind == Torn {
+				why = w.explainBalance(i, node, table, x.key, want[x.key])
+			}
+			w.c.add(explained(x.kind, why), node, x.rule, 1, func() example {
+				e := example{key: fmt.Sprintf("%s %d", x.noun, x.key), summary: fmt.Sprintf("%s %d on %s %s", x.noun, x.key, node, x.text),
+					details: map[string]any{"value": x.have, "expected": want[x.key]}}
+				if op := x.twice; op != nil {
+					who := opKey(op.session, op.N)
+					e.summary += fmt.Sprintf("; all that is too high there is what %s of %s added", who, op.node)
+					e.details["applied_twice"], e.from, e.to = who, op.InvokedAt, op.CompletedAt
+				}
+				return e.explain(why)
+			})
+		}
 	}
 }

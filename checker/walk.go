@@ -83,7 +83,9 @@ func (w *walker) walk(ctx context.Context) error {
 		}
 	}
 	for i, g := range w.groups {
-		w.judgeCounters(i, g)
+		if err := w.judgeCounters(ctx, i, g); err != nil {
+			return err
+		}
 		w.judgeAccounts(i, g)
 		if err := g.err(); err != nil {
 			return err
