@@ -76,6 +76,23 @@ func (r *round) explain(ctx context.Context) (err error) {
 	return nil
 }
 
+// explainLost writes down what the node that is about to be lost gave up: only it can say what a snapshot of it lacked. That it does not answer is no error: it may be broken by then.
+func (r *round) explainLost(ctx context.Context) (err error) {
+	if _, ok := r.engine.(engine.Discarder); !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.limits.lastWords)
+	defer cancel()
+	out, err := rundir.OpenLines(filepath.Join(r.dir, rundir.ExplanationsFile))
+	if err != nil {
+		return err
+	}
+	if err := onNode(ctx, r.cluster, r.plan.Failed, func(c *pgx.Conn) error { return r.explainTransactions(ctx, c, r.plan.Failed, out) }); err != nil {
+		r.log.Warn("what the lost node gave up is not known", zap.String("node", r.plan.Failed), zap.Error(err))
+	}
+	return out.Close()
+}
+
 // explainTransactions finds transactions that were given up. Each has inserted its marker into the ledger.
 func (r *round) explainTransactions(ctx context.Context, c *pgx.Conn, node string, out *rundir.Lines) error {
 	discarder, ok := r.engine.(engine.Discarder)

@@ -102,7 +102,13 @@ func (r *round) chaos(ctx context.Context) error {
 		Connect: func(ctx context.Context, node string) (*pgx.Conn, error) {
 			return pgx.Connect(ctx, r.cluster.Node(node).DSN())
 		},
-		BeforeLoss: r.awaitLead,
+		BeforeLoss: func(ctx context.Context) string {
+			said := r.awaitLead(ctx)
+			if err := r.explainLost(ctx); err != nil {
+				r.giveUp(err)
+			}
+			return said
+		},
 	}
 	exec := fault.NewExecutor(env, func(f rundir.Fault) {
 		if err := r.faults.Append(f); err != nil {

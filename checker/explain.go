@@ -67,6 +67,20 @@ func (in *input) explainTransaction(node string, s *session, n int64) *rundir.Ex
 	return nil
 }
 
+// givenUpIn lists the entries about transactions of a session with numbers in (after, last] that a node gave up.
+func (in *input) givenUpIn(node string, session int, after, last int64) []rundir.Explanation {
+	var out []rundir.Explanation
+	if len(in.explanations) == 0 {
+		return nil
+	}
+	for n := after + 1; n <= last; n++ {
+		if e, ok := in.explanations[nodeOp{node, opID{session, n}}]; ok {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 // find is the first entry about a row on a node that ok agrees with.
 func (in *input) find(node, table string, key int64, ok func(v *rundir.RowVersion) bool) *rundir.Explanation {
 	for i, e := range in.givenUp[nodeRow{node, table, key}] {

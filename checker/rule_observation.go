@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
@@ -93,7 +94,7 @@ func (w *walker) observeEnd(s *session) {
 
 func (w *walker) unwritten(s *session, x observed) {
 	w.observationFinding(Phantom, s.header.Session, x, 1,
-		fmt.Sprintf("shows write %d; the session sent %d in all", x.Max, s.last), time.Time{})
+		fmt.Sprintf("shows write %d; the session sent %d in all", x.Max, s.last), time.Time{}, nil)
 }
 
 // unknownSessionsObserved judges observations of sessions that have no history.
@@ -101,7 +102,7 @@ func (w *walker) unknownSessionsObserved() {
 	for id, all := range w.in.observed {
 		if !slices.ContainsFunc(w.in.histories, func(h historyFile) bool { return h.header.Session == id }) {
 			for _, x := range all {
-				w.observationFinding(Phantom, id, x, 1, "shows writes of a session that never was", time.Time{})
+				w.observationFinding(Phantom, id, x, 1, "shows writes of a session that never was", time.Time{}, nil)
 			}
 		}
 	}
@@ -112,7 +113,7 @@ func (w *walker) judgeObservation(s *session, x *openObservation, op *history.Op
 	o := w.in.observations[x.observation]
 	extra, extraSum := x.Count-x.must, x.Sum-x.mustSum
 	report := func(kind Kind, count int64, text string) {
-		w.observationFinding(kind, s.header.Session, x.observed, count, text, op.InvokedAt)
+		w.observationFinding(kind, s.header.Session, x.observed, count, text, op.InvokedAt, nil)
 	}
 	switch {
 	case op.Outcome == history.Fail:
@@ -120,7 +121,8 @@ func (w *walker) judgeObservation(s *session, x *openObservation, op *history.Op
 	case op.InvokedAt.After(o.End):
 		report(Phantom, 1, fmt.Sprintf("shows write %d, which was sent %v after the snapshot", op.N, op.InvokedAt.Sub(o.End)))
 	case extra < 0:
-		report(OutOfOrder, -extra, fmt.Sprintf("shows write %d but not all before it: %d of (%d, %d] are missing", op.N, -extra, x.After, x.Max))
+		text := fmt.Sprintf("shows write %d but not all before it: %d of (%d, %d] are missing", op.N, -extra, x.After, x.Max)
+		w.observationFinding(OutOfOrder, s.header.Session, x.observed, -extra, text, op.InvokedAt, w.in.givenUpIn(o.Node, s.header.Session, x.After, x.Max))
 	case extra > x.may:
 		report(Phantom, extra-x.may, fmt.Sprintf("shows %d rows of (%d, %d]; at most %d can have been written", x.Count, x.After, x.Max, x.must+x.may))
 	case !x.possible(extra, extraSum):
@@ -153,12 +155,17 @@ func (x *openObservation) possible(extra, extraSum int64) bool {
 	return low <= extraSum && extraSum <= high
 }
 
-func (w *walker) observationFinding(kind Kind, session int, x observed, count int64, text string, invoked time.Time) {
+// observationFinding reports an observation; givenUp are the entries about transactions that may be what it lacks.
+func (w *walker) observationFinding(kind Kind, session int, x observed, count int64, text string, invoked time.Time, givenUp []rundir.Explanation) {
 	o := w.in.observations[x.observation]
 	w.c.add(kind, o.Node, "observation", count, func() example {
 		d := map[string]any{"after": x.After, "max": x.Max, "count": x.Count, "sum": x.Sum, "durable": o.Durable}
 		if !invoked.IsZero() {
 			d["invoked_at"] = invoked
+		}
+		if len(givenUp) > 0 {
+			text += fmt.Sprintf("; %s there names %d in (%d, %d]", givenUp[0].Source, len(givenUp), x.After, x.Max)
+			d["source"], d["entry"], d["given_up"] = givenUp[0].Source, givenUp[0].Entry, len(givenUp)
 		}
 		return example{key: opKey(session, x.Max), from: o.At, to: o.End, details: d,
 			summary: fmt.Sprintf("a snapshot of session %d on %s %s", session, o.Node, text)}

@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/spockchaos/spockchaos/checker/rundir"
@@ -78,4 +79,31 @@ func TestBankTotals(t *testing.T) {
 		{"an account is missing", bank("n1", 2000, 2), "torn n3"},
 		{"a bank that the run does not describe", bank("n7", 1, 1), ""},
 	})
+}
+
+func TestAGapIsJoinedWithWhatWasGivenUp(t *testing.T) {
+	w := newWorld(t)
+	s := w.session(1, "n2").ok().ok().ok().ok()
+	w.observe("n1", 5, true, s, 0, 1, 4)
+	for _, e := range []struct {
+		node    string
+		session int
+		n       int64
+	}{{"n1", 1, 2}, {"n1", 2, 3}, {"n2", 1, 3}, {"n1", 1, 5}} {
+		w.explanations = append(w.explanations, rundir.Explanation{Node: e.node, Session: e.session, N: e.n, Source: "spock.exception_log", Entry: "discarded"})
+	}
+	r, err := Check(t.Context(), w.write())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Rounds[0].Findings {
+		if f.Kind == OutOfOrder {
+			first := f.Evidence["first"].([]map[string]any)[0]
+			if !strings.Contains(f.Summary, "2 of (0, 4] are missing; spock.exception_log there names 1 in (0, 4]") || first["given_up"] != 1 || first["entry"] != "discarded" {
+				t.Errorf("%q, %v", f.Summary, first)
+			}
+			return
+		}
+	}
+	t.Errorf("findings %v", r.Rounds[0].Findings)
 }
