@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -252,4 +253,44 @@ func TestExplainedBalances(t *testing.T) {
 			w.gaveUp("n3", rundir.TableAccount, false, "n1", s.during(1), map[string]int64{"id": 102, "balance": 1030})
 		}, "explained_loss n3, torn n3"},
 	})
+}
+
+// What no survivor has although a later write of the session is there, and who says why.
+func TestExplainedHoles(t *testing.T) {
+	gaveUp := func(w *world, node string, numbers ...int64) {
+		for _, n := range numbers {
+			w.explanations = append(w.explanations, rundir.Explanation{Node: node, Session: 1, N: n, Source: "spock.exception_log", Entry: "discarded"})
+		}
+	}
+	hole := func(w *world) *testSession {
+		s := w.session(1, "n1").ok().ok().ok().ok().ok()
+		w.lacks("n2", s, 2, 3, 4).lacks("n3", s, 2, 3, 4)
+		return s
+	}
+	runCases(t, []ruleCase{
+		{"no entry", func(w *world) { hole(w) }, "out_of_order n2, out_of_order n3"},
+		{"both gave all up", func(w *world) { hole(w); gaveUp(w, "n2", 2, 3, 4); gaveUp(w, "n3", 2, 3, 4) }, "explained_loss n2, explained_loss n3"},
+		{"one gave all up, and the other was rescued from it", func(w *world) { hole(w); gaveUp(w, "n2", 2, 3, 4) }, "explained_loss n2, out_of_order n3"},
+		{"some of them", func(w *world) { hole(w); gaveUp(w, "n2", 3) }, "explained_loss n2, out_of_order n2, out_of_order n3"},
+		{"others", func(w *world) { hole(w); gaveUp(w, "n2", 1, 5) }, "out_of_order n2, out_of_order n3"},
+		{"while an observation covers them", func(w *world) {
+			s := hole(w)
+			w.observe("n2", 10, true, s, 0, 1)
+			w.observe("n2", 20, true, s, 1, 5)
+			gaveUp(w, "n2", 2, 3, 4)
+			gaveUp(w, "n3", 2, 3)
+		}, "explained_loss n2, explained_loss n3, out_of_order n2, out_of_order n3"},
+	})
+	w := newWorld(t)
+	hole(w)
+	gaveUp(w, "n2", 2, 3, 4)
+	r, err := Check(t.Context(), w.write())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Rounds[0].Findings {
+		if want := map[string]string{"n2": "; spock.exception_log there says why (3 alike)", "n3": "; spock.exception_log on n2 says why that one lacks it (3 alike)"}[f.Node]; f.Count != 3 || !strings.HasSuffix(f.Summary, want) {
+			t.Errorf("%s: %q, %d", f.Node, f.Summary, f.Count)
+		}
+	}
 }

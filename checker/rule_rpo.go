@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spockchaos/spockchaos/checker/rundir"
 	"github.com/spockchaos/spockchaos/workload/history"
 )
 
@@ -98,17 +99,48 @@ func (w *walker) absentEnd(s *session) {
 	a.tail = absentTail{}
 }
 
-// hole reports count writes, x the first, that no survivor has although one has a later write of the session.
+// hole reports count writes, x the first and all before x.holeBefore, that no survivor has although one has a later write of the session. Entries explain as
+// many of them as they name: on the node itself, or, where a rescue had it from there, on another.
 func (w *walker) hole(s *session, x absentOp, count int64) {
+	last := x.n
+	if count > 1 {
+		last = x.holeBefore - 1
+	}
+	entries := func(node string) []rundir.Explanation { return w.in.givenUpIn(node, s.header.Session, x.n-1, last) }
 	for i, g := range w.groups {
 		if x.holeNodes&(1<<i) == 0 {
 			continue
 		}
-		w.onEach(g, OutOfOrder, "ledger", count, func(node string) example {
-			return example{key: opKey(s.header.Session, x.n), from: x.invoked, to: x.completed,
-				summary: fmt.Sprintf("%s has write %d of session %d of %s but not the acknowledged write %d before it, nor has any survivor",
-					node, x.holeBefore, s.header.Session, s.header.Node, x.n),
-				details: map[string]any{"later_write": x.holeBefore}}
-		})
+		for _, node := range g.nodes {
+			show := func(n int64) example {
+				e := example{key: opKey(s.header.Session, n),
+					summary: fmt.Sprintf("%s has write %d of session %d of %s but not the acknowledged write %d before it, nor has any survivor",
+						node, x.holeBefore, s.header.Session, s.header.Node, n),
+					details: map[string]any{"later_write": x.holeBefore}}
+				if n == x.n {
+					e.from, e.to = x.invoked, x.completed
+				}
+				return e
+			}
+			why := entries(node)
+			known := min(int64(len(why)), count)
+			if known > 0 {
+				w.c.add(ExplainedLoss, node, "ledger", known, func() example { return show(why[0].N).explain(&why[0]) })
+			}
+			if known == count {
+				continue
+			}
+			w.c.add(OutOfOrder, node, "ledger", count-known, func() example {
+				e := show(x.n)
+				for _, other := range w.in.round.Survivors {
+					if its := entries(other); other != node && len(its) > 0 {
+						e.summary += fmt.Sprintf("; %s on %s says why that one lacks it", its[0].Source, other)
+						e.details["node"], e.details["source"], e.details["entry"] = other, its[0].Source, its[0].Entry
+						break
+					}
+				}
+				return e
+			})
+		}
 	}
 }
