@@ -57,7 +57,7 @@ func (w *walker) judgeCounters(ctx context.Context, i int, g *group) error {
 		x.kind = Doubled
 		over[x.key] = x.by
 	}
-	twice, err := w.once(ctx, over)
+	twice, err := w.appliedTwice(ctx, over)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ type wrongBalance struct {
 	kind       Kind
 	text       string
 	rule, noun string     // what it is judged by, and called
-	twice      *sessionOp // see once
+	twice      *sessionOp // see appliedTwice
 }
 
 // compareBalances compares keyed numbers, in a sorted merge; seen is given every row.

@@ -14,9 +14,9 @@ type sessionOp struct {
 	node    string // where it was sent
 }
 
-// once finds the one transaction that added to counters exactly what is over, by key: applied once more it makes all of that. nil if there is none, or
+// appliedTwice finds the one transaction that added to counters exactly what is over, by key: applied once more it makes all of that. nil if there is none, or
 // more than one.
-func (w *walker) once(ctx context.Context, over map[int64]int64) (*sessionOp, error) {
+func (w *walker) appliedTwice(ctx context.Context, over map[int64]int64) (*sessionOp, error) {
 	if len(over) == 0 {
 		return nil, nil
 	}
