@@ -194,17 +194,17 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// longestGap is the longest stretch of [from, to] in which no good sample was being read.
+// longestGap is the longest stretch of [from, to] without the end of a good sample: it shows one moment, however long it took.
 func longestGap(samples []rundir.Sample, from, to time.Time) time.Duration {
 	var longest time.Duration
 	for _, s := range samples {
 		if !good(&s) || s.End.Before(from) {
 			continue
 		}
-		if s.At.After(to) {
+		if s.End.After(to) {
 			break
 		}
-		longest = max(longest, s.At.Sub(from))
+		longest = max(longest, s.End.Sub(from))
 		from = s.End
 	}
 	return max(longest, to.Sub(from))

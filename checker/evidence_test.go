@@ -52,6 +52,12 @@ func TestVerdictNeedsEvidence(t *testing.T) {
 		{"no durable observation", func(w *world) { w.observations[0].Durable = false }, Inconclusive, "durable"},
 		{"a failed observation is none", func(w *world) { w.observations[0].Error = "x" }, Inconclusive, "durable"},
 		{"blind for long", func(w *world) { w.blind("n2", 10, 16.5) }, Inconclusive, "nothing of n2 for 8s"},
+		{"a look that took long", func(w *world) {
+			w.blind("n2", 10, 16.5)
+			s := sampleAt("n2", 10.1, 1000)
+			s.End = at(16.9)
+			w.sample(s)
+		}, Inconclusive, "nothing of n2 for 7.4s"},
 		{"failed samples are none", func(w *world) {
 			for i := range w.samples {
 				if s := &w.samples[i]; s.Node == "n2" && s.At.After(at(10)) && s.At.Before(at(17)) {
