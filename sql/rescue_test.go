@@ -231,9 +231,17 @@ func testRescueResolvesAsTheEngine(t *testing.T, m *mesh) {
 func testSuspendInTheMiddle(t *testing.T, m *mesh) {
 	const rows = 400000
 	worker := "SELECT %s FROM pg_stat_activity WHERE pid = (SELECT pid FROM spock.recovery_apply_worker WHERE peer_node = 'n2')"
+	c := m.connect("n1")
+	defer closeConn(c)
+	do := func(q string) {
+		if _, err := c.Exec(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(fmt.Sprintf("SELECT spock.recovery_open('spk_target', '%s', false)", m.dsn("n3")))
 	m.run("n2", fmt.Sprintf("INSERT INTO item SELECT i, 'large', i FROM generate_series(1, %d) i", rows), "INSERT INTO item VALUES (0, 'behind it')")
 	m.await("n3", fmt.Sprintf(worker, "backend_xid IS NOT NULL"))
-	m.run("n1", fmt.Sprintf("SELECT spock.recovery_open('spk_target', '%s', false)", m.dsn("n3")), "SELECT spock.recovery_stop_peer('spk_target', 'n2')")
+	do("SELECT spock.recovery_stop_peer('spk_target', 'n2')")
 	if v := m.get("n3", "SELECT count(*) FROM item"); v != "0" {
 		t.Fatalf("it was not suspended in the middle: %s rows are there", v)
 	}
