@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +57,49 @@ func TestAppliedTwiceIsNamed(t *testing.T) {
 			}
 			if doubled == 0 {
 				t.Errorf("nothing is doubled: %v", r.Rounds[0].Findings)
+			}
+		})
+	}
+}
+
+func TestAppliedTwiceTellsWhoWentDown(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		events []rundir.NodeEvent
+		want   string // of "then", "" for none
+	}{
+		{"killed soon after", []rundir.NodeEvent{{At: at(6), Node: "n3", Kind: rundir.EventKill}}, "kill of n3 at 2026-01-02T03:04:11Z"},
+		{"as it was sent", []rundir.NodeEvent{{At: at(4.9), Node: "n3", Kind: rundir.EventImmediate}}, "immediate of n3 at 2026-01-02T03:04:09.9Z"},
+		{"long before, and long after", []rundir.NodeEvent{{At: at(2), Node: "n3", Kind: rundir.EventKill}, {At: at(25), Node: "n3", Kind: rundir.EventKill}}, ""},
+		{"another node", []rundir.NodeEvent{{At: at(6), Node: "n2", Kind: rundir.EventKill}}, ""},
+		{"it was only paused", []rundir.NodeEvent{{At: at(6), Node: "n3", Kind: rundir.EventPause}}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.events, w.faults = c.events, []rundir.Fault{{Name: "kill", Target: "n3", StartedAt: at(6), EndedAt: at(8), Effect: true}}
+			w.session(2, "n2").ok(event(2), count(11, 4))
+			op := &w.sessions[0].ops[0]
+			op.InvokedAt, op.CompletedAt = at(5), at(5.001)
+			w.edit("n3", func(t *tables) {
+				t.row(rundir.TableCounter, 11)[1] += 4
+				t.insert(rundir.TableEvent, 2, 1, 0)
+			})
+			r, err := Check(t.Context(), w.write())
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := 0
+			for _, f := range r.Rounds[0].Findings {
+				if f.Kind == Doubled {
+					found++
+					got, _ := f.Evidence["first"].([]map[string]any)[0]["then"].(string)
+					if killed := c.name == "killed soon after"; got != c.want || slices.Contains(f.FaultsActive, "kill n3") != killed {
+						t.Errorf("%s: then %q, faults %v; want %q", f.Key, got, f.FaultsActive, c.want)
+					}
+				}
+			}
+			if found != 2 {
+				t.Errorf("%d doubled", found)
 			}
 		})
 	}

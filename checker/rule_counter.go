@@ -131,6 +131,7 @@ func (w *walker) reportBalances(i int, g *group, table string, want counterRepla
 					who := opKey(op.session, op.N)
 					e.summary += fmt.Sprintf("; all that is too high there is what %s of %s added", who, op.node)
 					e.details["applied_twice"], e.from, e.to = who, op.InvokedAt, op.CompletedAt
+					e = w.in.thenDown(e, node, op.InvokedAt)
 				}
 				return e.explain(why)
 			})

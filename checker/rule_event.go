@@ -76,6 +76,9 @@ func (w *walker) judgeEvents(g *group, s *session, op *history.Op, applied bool)
 			w.onEach(g, kind, rundir.TableEvent, 1, func(node string) example {
 				e := opExample(s, op, node+" "+fmt.Sprintf(x.text, x.rows)+" "+opKey(s.header.Session, op.N))
 				e.details["rows"] = x.rows
+				if kind == Doubled {
+					e = w.in.thenDown(e, node, op.InvokedAt)
+				}
 				return e
 			})
 		}
