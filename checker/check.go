@@ -65,7 +65,8 @@ func checkRound(ctx context.Context, run rundir.Run, dir string, n int) (RoundRe
 	result := RoundResult{Number: n, Kind: in.round.Kind, Reasons: []string{}, Slots: make(map[string]*SlotSummary)}
 	c := newCollector(n, &faultTimes{all: in.faults})
 
-	if err := checkData(ctx, in, c, &result); err != nil {
+	w, err := checkData(ctx, in, c, &result)
+	if err != nil {
 		return RoundResult{}, evidence{}, fmt.Errorf("checking round %d: %w", n, err)
 	}
 	bankTotals(in, c)
@@ -81,7 +82,7 @@ func checkRound(ctx context.Context, run rundir.Run, dir string, n int) (RoundRe
 	rescueIncomplete(in, c)
 	rescueLeftovers(in, c)
 	rescueNotRepeatable(in, c)
-	notConverging(in, c)
+	notConverging(in, c, w)
 
 	result.Findings, result.Notes = c.findings(), standstills(in)
 	ev := gather(in, &result)
@@ -95,7 +96,7 @@ func checkRound(ctx context.Context, run rundir.Run, dir string, n int) (RoundRe
 }
 
 // checkData judges histories, observations and, if the round came to its end, final snapshots.
-func checkData(ctx context.Context, in *input, c *collector, result *RoundResult) (err error) {
+func checkData(ctx context.Context, in *input, c *collector, result *RoundResult) (_ *walker, err error) {
 	var groups []*group
 	defer func() {
 		for _, g := range groups {
@@ -105,17 +106,18 @@ func checkData(ctx context.Context, in *input, c *collector, result *RoundResult
 	if in.judgesEnd() {
 		sets, err := groupSurvivors(ctx, in)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, nodes := range sets {
 			g, err := openGroup(in, nodes)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			groups = append(groups, g)
 		}
 	}
-	return newWalker(in, c, result, groups).walk(ctx)
+	w := newWalker(in, c, result, groups)
+	return w, w.walk(ctx)
 }
 
 func (r *RPO) add(o RPO) {

@@ -6,8 +6,8 @@ import (
 	"github.com/spockchaos/spockchaos/checker/rundir"
 )
 
-// notConverging judges that the survivors agreed within the limit after all was healed.
-func notConverging(in *input, c *collector) {
+// notConverging judges that the survivors agreed within the limit after all was healed; w knows what was late.
+func notConverging(in *input, c *collector, w *walker) {
 	if !in.round.Complete || in.round.Quiesced || in.round.Interrupted {
 		return
 	}
@@ -16,7 +16,13 @@ func notConverging(in *input, c *collector) {
 		if in.round.QuiesceNote != "" {
 			text += ": " + in.round.QuiesceNote
 		}
+		e := example{key: "quiesce", details: map[string]any{}}
+		if late, which := w.onTheirWay(); late != "" {
+			text += "; " + late
+			e.details["on_their_way"] = which
+		}
 		p, _ := in.phase(rundir.PhaseQuiesce)
-		return example{key: "quiesce", summary: text, from: p.Start, to: p.End}
+		e.summary, e.from, e.to = text, p.Start, p.End
+		return e
 	})
 }

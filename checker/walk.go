@@ -35,6 +35,8 @@ type walker struct {
 	eventSizes []int64          // scratch
 	puts       []history.Effect // scratch
 	union      map[opID]write   // scratch
+	tails      map[string]*tail // by node, of the session that is read
+	streams    map[stream]*late // nil for those over which nothing can be late
 }
 
 // session is one history while it is walked.
@@ -49,6 +51,7 @@ type session struct {
 func newWalker(in *input, c *collector, result *RoundResult, groups []*group) *walker {
 	w := &walker{in: in, c: c, groups: groups, result: result, all: 1<<len(groups) - 1}
 	w.nodeOf, w.union = make(map[int]string), make(map[opID]write)
+	w.tails, w.streams = make(map[string]*tail), make(map[stream]*late)
 	for _, s := range in.run.Workload.Sessions {
 		w.nodeOf[s.ID] = s.Node
 	}
@@ -118,6 +121,11 @@ func (w *walker) session(ctx context.Context, h historyFile) error {
 			if here {
 				applied |= 1 << i
 				w.applied[i].add(op.N)
+				if len(w.tails) > 0 {
+					for _, node := range g.nodes {
+						w.tailLost(node)
+					}
+				}
 			}
 			w.judgeEvents(g, s, op, here)
 			w.judgeVersions(g, s, op, here)
@@ -146,6 +154,7 @@ func (w *walker) session(ctx context.Context, h historyFile) error {
 	}
 	w.observeEnd(s)
 	w.absentEnd(s)
+	w.tailsEnd(s)
 	for i, g := range w.groups {
 		if err := w.markersBeyond(g, s); err != nil {
 			return err
