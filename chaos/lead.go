@@ -9,13 +9,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// awaitLead waits until a survivor has a write of the node that is about to be lost which another survivor lacks: a loss before that leaves
+// awaitLead waits until the target is made to lag and a survivor has a write of the node that is about to be lost which another survivor lacks: a loss before that leaves
 // nothing to rescue. Links and apply workers that recover from what was broken earlier may need longer for it than the schedule can know. It
 // returns how long that took, or that it was not so within the limit; the node is lost then all the same.
 func (r *round) awaitLead(ctx context.Context) string {
 	began := r.deps.Clock()
 	var ahead, behind string
 	err := poll(ctx, r.limits.lead, "a survivor has a write of "+r.plan.Failed+" that another lacks", func(ctx context.Context) (bool, error) {
+		if exec := r.exec.Load(); exec != nil && !exec.On(r.plan.LagID) {
+			return false, nil // what is behind now may catch up before the node is lost
+		}
 		var err error
 		ahead, behind, err = r.lead(ctx)
 		return ahead != "", err

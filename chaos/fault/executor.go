@@ -21,6 +21,10 @@ const (
 	// on for less than proveLimit is measured for as long as it is on, but never less than proveLeast.
 	proveLimit = 2500 * time.Millisecond
 	proveLeast = time.Second
+	// patience is how long after its time a fault is tried again that is not to be missed.
+	patience = 10 * time.Second
+	// tryPause lies between two such tries.
+	tryPause = 100 * time.Millisecond
 	// healLimit bounds the end of one fault; starting a node and its recovery is the longest.
 	healLimit = 75 * time.Second
 )
@@ -95,7 +99,7 @@ func (x *Executor) one(ctx context.Context, p rundir.PlannedFault, start time.Ti
 			return
 		}
 	}
-	r := x.inject(ctx, p, at, before)
+	r := x.await(ctx, p, at, before)
 	if r == nil || r.fault.Class() == ForGood || p.For == 0 {
 		return
 	}
@@ -111,8 +115,24 @@ func (x *Executor) sleepUntil(ctx context.Context, at time.Time) bool {
 	return wait.For(ctx, at.Sub(x.env.Clock())) == nil && ctx.Err() == nil
 }
 
-// inject puts a fault on and proves it; before is what there was to say of it already. nil if it is not on: then it was recorded.
-func (x *Executor) inject(ctx context.Context, p rundir.PlannedFault, at time.Time, before string) *running {
+// await injects a fault. One on replication that is to stay on (the lag of a loss round, without which its loss proves nothing) waits for a node whose own
+// fault ends later than planned. nil if it is not on: then it was recorded.
+func (x *Executor) await(ctx context.Context, p rundir.PlannedFault, at time.Time, before string) *running {
+	for {
+		r, why := x.inject(ctx, p, at, before)
+		if why == "" {
+			return r
+		}
+		if r.fault.Class() != OnReplication || p.For > 0 || x.env.Clock().Sub(at) > patience || wait.For(ctx, tryPause) != nil {
+			x.withoutEffect(r, why)
+			return nil
+		}
+	}
+}
+
+// inject puts a fault on and proves it; before is what there was to say of it already. why says why it is not on; that is
+// not recorded yet.
+func (x *Executor) inject(ctx context.Context, p rundir.PlannedFault, at time.Time, before string) (_ *running, why string) {
 	f, _ := ByName(p.Name) // Run has validated the plan
 	r := &running{plan: p, fault: f, rec: rundir.Fault{
 		ID: p.ID, Name: p.Name, Target: p.Target, Parameters: p.Parameters,
@@ -120,8 +140,7 @@ func (x *Executor) inject(ctx context.Context, p rundir.PlannedFault, at time.Ti
 	}}
 	log := x.env.Log.With(zap.Int("fault", p.ID), zap.String("name", p.Name), zap.String("target", p.Target))
 	if why := x.claim(r); why != "" {
-		x.withoutEffect(log, r, why)
-		return nil
+		return r, why
 	}
 	// Injecting is not left half done when the run is cancelled.
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), injectLimit)
@@ -132,16 +151,13 @@ func (x *Executor) inject(ctx context.Context, p rundir.PlannedFault, at time.Ti
 	switch {
 	case errors.As(err, &na):
 		x.drop(r)
-		x.withoutEffect(log, r, na.Reason)
-		return nil
+		return r, na.Reason
 	case err != nil:
 		log.Warn("fault could not be injected", zap.Error(err))
 		r.rec.Error = fmt.Sprintf("inject: %v", err)
 		if active == nil {
 			x.drop(r)
-			r.rec.EndedAt = x.env.Clock()
-			x.write(r.rec)
-			return nil
+			return r, r.rec.Error
 		}
 	default:
 		log.Info("fault injected", zap.Any("parameters", p.Parameters), zap.Duration("for", p.For))
@@ -160,7 +176,15 @@ func (x *Executor) inject(ctx context.Context, p rundir.PlannedFault, at time.Ti
 	x.mu.Lock()
 	r.healing = false
 	x.mu.Unlock()
-	return r
+	return r, ""
+}
+
+// On says whether a fault of the plan is on and was measured.
+func (x *Executor) On(id int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	r := x.active[id]
+	return r != nil && !r.healing
 }
 
 // claim enters a fault that is about to be injected among the active ones, marked so
@@ -313,8 +337,8 @@ func (x *Executor) Active() []string {
 }
 
 // withoutEffect records a fault that was not injected, and why.
-func (x *Executor) withoutEffect(log *zap.Logger, r *running, why string) {
-	log.Info("fault not injected", zap.String("why", why))
+func (x *Executor) withoutEffect(r *running, why string) {
+	x.env.Log.Info("fault not injected", zap.Int("fault", r.plan.ID), zap.String("name", r.plan.Name), zap.String("target", r.plan.Target), zap.String("why", why))
 	r.rec.Proof = "not injected: " + why
 	r.rec.EndedAt = x.env.Clock()
 	x.write(r.rec)

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/spockchaos/spockchaos/checker/rundir"
+	"github.com/spockchaos/spockchaos/topology/engine"
 	"github.com/spockchaos/spockchaos/topology/link"
 )
 
@@ -264,5 +268,71 @@ func TestLossIsHeldBack(t *testing.T) {
 	}
 	if len(asked) > 0 {
 		t.Error("another fault was held back")
+	}
+}
+
+// subscribed is an engine with subscriptions to n1 and n3.
+type subscribed struct {
+	engine.Engine
+	mu       sync.Mutex
+	disabled map[string]bool
+}
+
+func (s *subscribed) Subscriptions(context.Context, *pgx.Conn) ([]engine.Subscription, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var subs []engine.Subscription
+	for _, provider := range []string{"n1", "n3"} {
+		status := statusReplicating
+		if s.disabled[provider] {
+			status = statusDisabled
+		}
+		subs = append(subs, engine.Subscription{Provider: provider, Status: status})
+	}
+	return subs, nil
+}
+
+func (s *subscribed) set(provider string, disabled bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disabled[provider] = disabled
+	return nil
+}
+
+func (s *subscribed) Disable(_ context.Context, _ *pgx.Conn, provider string) error {
+	return s.set(provider, true)
+}
+
+func (s *subscribed) Enable(_ context.Context, _ *pgx.Conn, provider string) error {
+	return s.set(provider, false)
+}
+
+func (s *subscribed) ApplyWorkers(context.Context, *pgx.Conn, string) ([]int32, error) {
+	return nil, nil
+}
+
+func TestLagWaitsForANodeThatIsLate(t *testing.T) {
+	f := newFakes(t)
+	f.env.Engine = &subscribed{disabled: map[string]bool{}}
+	x := f.executor()
+	if err := x.Run(t.Context(), []rundir.PlannedFault{
+		{ID: 1, Name: "kill", Target: "n2", For: 300 * ms},
+		{ID: 2, Name: "subscription_disabled", Target: "n2>n1", At: 50 * ms},
+		{ID: 3, Name: "subscription_disabled", Target: "n2>n3", At: 50 * ms, For: 100 * ms},
+	}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.recorded(t, 3); r.Effect || !strings.HasPrefix(r.Proof, "not injected: n2 is under kill") {
+		t.Errorf("one that is to end soon: %+v", r)
+	}
+	killed := f.recorded(t, 1)
+	if !x.On(2) || x.On(1) || x.On(3) {
+		t.Errorf("on: %v", x.Active())
+	}
+	if err := x.HealAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.recorded(t, 2); r.StartedAt.Before(killed.StartedAt.Add(300*ms)) || x.On(2) {
+		t.Errorf("the one that is to stay: %+v", r)
 	}
 }
