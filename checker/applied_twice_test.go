@@ -33,6 +33,7 @@ func TestAppliedTwiceIsNamed(t *testing.T) {
 		{"of a node and shared", func(w *world) {
 			w.run.Workload.SharedCounters.First, w.run.Workload.SharedCounters.Count = 201, 2
 			w.session(2, "n2").ok(count(11, 4), count(201, 3)).ok(count(201, 2))
+			w.edit("n3", func(t *tables) { t.insert(rundir.TableCounter, 21, 0) }) // a second row of one that is right
 			w.edit("n3", func(t *tables) { t.row(rundir.TableCounter, 11)[1] += 4; t.row(rundir.TableCounter, 201)[1] += 3 })
 		}, "session 2 n 1"},
 	} {
@@ -44,6 +45,13 @@ func TestAppliedTwiceIsNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			doubled := 0
+			for _, x := range r.Rounds[0].Findings {
+				for _, e := range x.Evidence["first"].([]map[string]any) {
+					if e["key"] == "counter 21" && e["applied_twice"] != nil {
+						t.Errorf("of a row that is there twice: %v", e)
+					}
+				}
+			}
 			for _, f := range r.Rounds[0].Findings {
 				if f.Kind != Doubled {
 					continue

@@ -85,16 +85,16 @@ func (w *walker) mayBeLate(node string, s *session, sent time.Time, show func() 
 	if w.streams[over] == nil {
 		return false
 	}
-	t := &tail{}
-	if w.tails[node] != nil {
-		t = w.tails[node]
+	t := w.tails[node]
+	if t == nil {
+		t = &tail{}
+		w.tails[node] = t
 	}
 	t.count++
 	t.sent = sent
 	if len(t.examples) < maxExamples {
 		t.examples = append(t.examples, show())
 	}
-	w.tails[node] = t
 	return true
 }
 

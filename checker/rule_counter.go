@@ -62,7 +62,7 @@ func (w *walker) judgeCounters(ctx context.Context, i int, g *group) error {
 		return err
 	}
 	for k := range wrong {
-		if wrong[k].kind == Doubled {
+		if wrong[k].kind == Doubled && wrong[k].by > 0 { // not a row that is there twice
 			wrong[k].twice = twice
 		}
 	}
