@@ -104,6 +104,9 @@ func (r *round) chaos(ctx context.Context) error {
 		},
 		BeforeLoss: func(ctx context.Context) string {
 			said := r.awaitLead(ctx)
+			if ctx.Err() != nil {
+				return said // interrupted: it is not lost
+			}
 			if err := r.explainLost(ctx); err != nil {
 				r.giveUp(err)
 			}

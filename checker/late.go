@@ -62,16 +62,6 @@ func (in *input) flushedBefore(node string, t time.Time) rundir.LSN {
 	return lsn
 }
 
-// has says whether a node is in one of the groups of bits.
-func (w *walker) has(bits uint64, node string) bool {
-	for i, g := range w.groups {
-		if bits&(1<<i) != 0 && slices.Contains(g.nodes, node) {
-			return true
-		}
-	}
-	return false
-}
-
 // mayBeLate puts a write that node lacks into the tail, if it may be on its way still.
 func (w *walker) mayBeLate(node string, s *session, sent time.Time, show func() example) bool {
 	over := stream{node, s.header.Node}

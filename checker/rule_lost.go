@@ -2,6 +2,7 @@ package checker
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spockchaos/spockchaos/workload/history"
 )
@@ -28,7 +29,7 @@ func (w *walker) lost(s *session, op *history.Op, applied uint64) {
 				}
 				return e.explain(why)
 			}
-			if why == nil && w.has(applied, s.header.Node) && w.mayBeLate(node, s, op.InvokedAt, show) {
+			if why == nil && slices.Contains(w.nodesIn(applied), s.header.Node) && w.mayBeLate(node, s, op.InvokedAt, show) {
 				continue
 			}
 			w.c.add(explained(Lost, why), node, "ledger", 1, show)

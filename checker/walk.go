@@ -219,14 +219,15 @@ func (w *walker) onEach(g *group, kind Kind, rule string, count int64, show func
 }
 
 // nodes names the nodes of the groups in a set.
-func (w *walker) nodes(set uint64) string {
-	var names []string
+func (w *walker) nodes(set uint64) string { return strings.Join(w.nodesIn(set), ", ") }
+
+func (w *walker) nodesIn(set uint64) (names []string) {
 	for i, g := range w.groups {
 		if set&(1<<i) != 0 {
 			names = append(names, g.nodes...)
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // opExample is an example about one operation.

@@ -153,12 +153,12 @@ func (x *Executor) inject(ctx context.Context, p rundir.PlannedFault, at time.Ti
 		x.drop(r)
 		return r, na.Reason
 	case err != nil:
-		log.Warn("fault could not be injected", zap.Error(err))
 		r.rec.Error = fmt.Sprintf("inject: %v", err)
 		if active == nil {
 			x.drop(r)
 			return r, r.rec.Error
 		}
+		log.Warn("fault could not be injected", zap.Error(err))
 	default:
 		log.Info("fault injected", zap.Any("parameters", p.Parameters), zap.Duration("for", p.For))
 	}
@@ -338,7 +338,11 @@ func (x *Executor) Active() []string {
 
 // withoutEffect records a fault that was not injected, and why.
 func (x *Executor) withoutEffect(r *running, why string) {
-	x.env.Log.Info("fault not injected", zap.Int("fault", r.plan.ID), zap.String("name", r.plan.Name), zap.String("target", r.plan.Target), zap.String("why", why))
+	level := zap.InfoLevel
+	if r.rec.Error != "" {
+		level = zap.WarnLevel
+	}
+	x.env.Log.Log(level, "fault not injected", zap.Int("fault", r.plan.ID), zap.String("name", r.plan.Name), zap.String("target", r.plan.Target), zap.String("why", why))
 	r.rec.Proof = "not injected: " + why
 	r.rec.EndedAt = x.env.Clock()
 	x.write(r.rec)
